@@ -1,0 +1,249 @@
+//! Rights and identifiers, read exactly as the servers themselves read them.
+//!
+//! An ACL is `identifier TAB rights TAB` for each pair. RFC 2086 had the rights `c` (create) and `d` (delete); RFC 4314
+//! split them into k, x, t and e. Every release since 2.3.1 still reads `c` and `d`, as macros, and what they stand for
+//! depends on the release and on `deleteright` of imapd.conf (`lib/acl.c`, `lib/acl_afs.c`; `facts/acl.md` 0 to 3).
+
+use crate::version::Era;
+use memchr::memchr;
+
+/// The rights that stand in a canonical string, in the order in which every release since 2.5 prints them,
+/// without the macros `c` and `d`.
+const CANONICAL: &[u8; 22] = b"lrswipkxtean0123456789";
+
+/// A set of rights, macros resolved: one bit for each letter of the canonical order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights(u32);
+
+const fn bit(letter: u8) -> u32 {
+    let mut i = 0;
+    while i < CANONICAL.len() {
+        if CANONICAL[i] == letter {
+            return 1 << i;
+        }
+        i += 1;
+    }
+    0
+}
+
+const fn letter_bits() -> [u32; 256] {
+    let mut table = [0; 256];
+    let mut i = 0;
+    while i < 256 {
+        table[i] = bit(i as u8);
+        i += 1;
+    }
+    table[b'c' as usize] = C;
+    table[b'd' as usize] = D;
+    table
+}
+
+/// Bits for the macros, which never leave this module.
+const C: u32 = 1 << 30;
+const D: u32 = 1 << 31;
+const K: u32 = bit(b'k');
+const X: u32 = bit(b'x');
+const T: u32 = bit(b't');
+const E: u32 = bit(b'e');
+const N: u32 = bit(b'n');
+static LETTERS: [u32; 256] = letter_bits();
+
+/// How one server reads rights: its era and its `deleteright`.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader {
+    era: Era,
+    deleteright: u8,
+}
+
+/// A rights string as a server reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// What the string grants, as explicit rights.
+    pub rights: Rights,
+    /// Whether a macro stands in the string, so that its meaning hangs on the reader.
+    pub has_macro: bool,
+    /// Whether a letter stands in it that this server ignores and a later one may not (k, x, t, e, n).
+    pub has_inert: bool,
+    /// Whether a letter stands in it that no release knows.
+    pub has_unknown: bool,
+}
+
+impl Reader {
+    /// A server of `era` with this `deleteright` (a letter; every release's default is `c`).
+    pub fn new(era: Era, deleteright: u8) -> Reader {
+        Reader { era, deleteright }
+    }
+
+    /// Reads one rights string. Order and repetition do not matter, unknown letters grant nothing.
+    pub fn read(&self, rights: &[u8]) -> Reading {
+        let mut found = 0;
+        let mut has_unknown = false;
+        for &letter in rights {
+            let bits = LETTERS[usize::from(letter)];
+            has_unknown |= bits == 0;
+            found |= bits;
+        }
+        let inert = match self.era {
+            Era::Rfc2086 => K | X | T | E | N,
+            Era::Additive | Era::Macro => N,
+            Era::Annotate => 0,
+        };
+        let alive = found & !inert;
+        let deleteright = LETTERS[usize::from(self.deleteright)] & !inert;
+        let mut granted = alive & !(C | D);
+        let (mut create, mut delete) = (K, T | E);
+        match deleteright {
+            C => create |= X,
+            D => delete |= X,
+            // "x outright for any other letter": lib/acl.c of 2.3.19, lines 93 to 99.
+            other if alive & other != 0 => granted |= X,
+            _ => {}
+        }
+        // Up to 2.3.7 a macro always adds its members; from 2.3.8 on only where none of them is present.
+        let always = matches!(self.era, Era::Rfc2086 | Era::Additive);
+        let before = granted;
+        if alive & C != 0 && (always || before & create == 0) {
+            granted |= create;
+        }
+        if alive & D != 0 && (always || before & delete == 0) {
+            granted |= delete;
+        }
+        Reading {
+            rights: Rights(granted),
+            has_macro: found & (C | D) != 0,
+            has_inert: found & inert != 0,
+            has_unknown,
+        }
+    }
+}
+
+impl Rights {
+    /// Appends the letters in canonical order, without macros.
+    pub fn write(self, out: &mut Vec<u8>) {
+        out.extend(CANONICAL.iter().enumerate().filter(|(i, _)| self.0 & (1 << i) != 0).map(|(_, letter)| letter));
+    }
+
+    /// The rights of either.
+    pub fn union(self, other: Rights) -> Rights {
+        Rights(self.0 | other.0)
+    }
+
+    /// Whether every right of `other` is here.
+    pub fn includes(self, other: Rights) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The same without `n`, which no release before 2.5 can act on.
+    pub fn without_n(self) -> Rights {
+        Rights(self.0 & !N)
+    }
+}
+
+/// Rights that a user typed: only letters that some release knows, and no macro, whose meaning would hang on the server.
+pub fn typed_rights(text: &[u8]) -> Option<Rights> {
+    let mut found = 0;
+    for &letter in text {
+        match LETTERS[usize::from(letter)] {
+            0 | C | D => return None,
+            bits => found |= bits,
+        }
+    }
+    (found != 0).then_some(Rights(found))
+}
+
+/// Whether an ACL consists of pairs, each part closed by a TAB. What is not closed counts on 2.5 and later, which mend
+/// it when they load it, and is ignored by 2.2 to 2.4 (`facts/acl.md` 4, "Trailing tab").
+pub fn is_closed(acl: &[u8]) -> bool {
+    match acl.last() {
+        None => true,
+        Some(b'\t') => acl.iter().map(|&b| usize::from(b == b'\t')).sum::<usize>().is_multiple_of(2),
+        Some(_) => false,
+    }
+}
+
+/// One identifier with its rights, and where in the ACL they stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pair<'a> {
+    /// The identifier; a negative one begins with `-`.
+    pub identifier: &'a [u8],
+    /// The rights string as it stands.
+    pub rights: &'a [u8],
+    /// Where the identifier begins in the ACL.
+    pub start: usize,
+}
+
+impl Pair<'_> {
+    /// Where the rights begin in the ACL.
+    pub fn rights_start(&self) -> usize {
+        self.start + self.identifier.len() + 1
+    }
+
+    /// Where the next pair begins.
+    pub fn end(&self) -> usize {
+        self.rights_start() + self.rights.len() + 1
+    }
+}
+
+/// The closed pairs of an ACL, as the servers walk it: a part without both TABs ends the walk.
+pub fn pairs(acl: &[u8]) -> impl Iterator<Item = Pair<'_>> {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let rest = &acl[start..];
+        let identifier = &rest[..memchr(b'\t', rest)?];
+        let rest = &rest[identifier.len() + 1..];
+        let rights = &rest[..memchr(b'\t', rest)?];
+        let pair = Pair { identifier, rights, start };
+        start = pair.end();
+        Some(pair)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explicit(era: Era, deleteright: u8, rights: &str) -> String {
+        let mut out = Vec::new();
+        Reader::new(era, deleteright).read(rights.as_bytes()).rights.write(&mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    #[test]
+    fn rfc2086_servers_know_no_letters_of_rfc4314() {
+        assert_eq!(explicit(Era::Rfc2086, b'c', "lrswipcda"), "lrswipkxtea");
+        assert_eq!(explicit(Era::Rfc2086, b'c', "lrskxten"), "lrs");
+        // Measured on 2.2.13 (`facts/migration.md` a): the old server's deleteright says who may delete.
+        assert_eq!(explicit(Era::Rfc2086, b'd', "c"), "k");
+        assert_eq!(explicit(Era::Rfc2086, b'd', "d"), "xte");
+        assert_eq!(explicit(Era::Rfc2086, b'a', "a"), "xa");
+        assert_eq!(explicit(Era::Rfc2086, b'x', "cda"), "ktea");
+    }
+
+    #[test]
+    fn releases_2_3_1_to_2_3_7_always_add_the_members() {
+        assert_eq!(explicit(Era::Additive, b'c', "lkc"), "lkx");
+        assert_eq!(explicit(Era::Additive, b'c', "lxd"), "lxte");
+        assert_eq!(explicit(Era::Additive, b'd', "lxd"), "lxte");
+        assert_eq!(explicit(Era::Additive, b'd', "led"), "lxte");
+        assert_eq!(explicit(Era::Macro, b'd', "led"), "le");
+    }
+
+    #[test]
+    fn n_is_inert_before_2_5() {
+        assert_eq!(explicit(Era::Macro, b'c', "lrsn"), "lrs");
+        assert_eq!(explicit(Era::Annotate, b'c', "lrsn"), "lrsn");
+        assert!(Reader::new(Era::Macro, b'c').read(b"n").has_inert);
+    }
+
+    #[test]
+    fn pairs_end_where_the_servers_stop() {
+        let acl = b"alice\tlrs\t\tp\tbob\tlr";
+        let found: Vec<_> = pairs(acl).map(|p| (p.identifier, p.rights, p.start)).collect();
+        assert_eq!(found, [(&b"alice"[..], &b"lrs"[..], 0), (b"", b"p", 10)]);
+        assert!(!is_closed(acl));
+        assert!(is_closed(b""));
+        assert!(is_closed(b"a\tlrs\t"));
+        assert!(!is_closed(b"a\tlrs\tb\t"));
+        assert!(!is_closed(b"\t"));
+    }
+}

@@ -1,0 +1,260 @@
+//! mbx-parse: read, check, convert, look.
+
+use clap::{Parser, ValueEnum};
+use mbxtools::convert::{Converted, Converter, takes_as_it_is};
+use mbxtools::entry::{Changes, Entry, Kind};
+use mbxtools::filter::{Filter, Heading, Run, Seal, Verdict, main_of, run};
+use mbxtools::mbtype::Mbtype;
+use mbxtools::options::{Common, KNOWN, Rejects, side_file};
+use mbxtools::outcome::{Account, Name, Report, Stop};
+use mbxtools::stream::{Input, Output, Source, stdout};
+use mbxtools::summary::{Format, Rows, Summary};
+use mbxtools::version::{Dialect, Release};
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Read, check and convert a Cyrus mailbox list
+///
+/// Without --to the list goes through unchanged, if every line of it is an entry. With --to it becomes what that
+/// release's `ctl_mboxlist -u` reads, and what that release cannot hold is refused by name.
+#[derive(Parser)]
+#[command(name = "mbx-parse", version = KNOWN)]
+struct Options {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    rejects: Rejects,
+
+    /// Write a sealed list: it begins and ends with marks that the other filters check
+    #[arg(long)]
+    seal: bool,
+
+    /// Take the input for whole only if it ends with the line !mbx-end
+    #[arg(long)]
+    ended: bool,
+
+    /// Keep only the mailboxes named in FILE, one a line, and what is below them
+    #[arg(long, value_name = "FILE")]
+    only: Option<PathBuf>,
+
+    /// Leave entries of these kinds out
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',')]
+    drop: Vec<Droppable>,
+
+    /// Check only: nothing is written to stdout
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+
+    /// Instead of the list, say on stdout what it holds
+    #[arg(long, conflicts_with = "format")]
+    summary: bool,
+
+    /// Instead of the list, write a table of its entries
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+
+    /// The list's files; - or none for stdin
+    #[arg(value_name = "FILE")]
+    files: Vec<OsString>,
+
+    /// A command that writes the list, behind --: its failure aborts the list
+    #[arg(last = true, value_name = "COMMAND", conflicts_with = "files")]
+    command: Vec<OsString>,
+}
+
+/// What --drop leaves out.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Droppable {
+    Tombstone,
+    Intermediate,
+    Remote,
+    Deletedprefix,
+    Reserve,
+}
+
+impl Droppable {
+    fn holds(self, entry: &Entry<'_>) -> bool {
+        match self {
+            Droppable::Tombstone => entry.kind() == Kind::Tombstone,
+            Droppable::Intermediate => entry.kind() == Kind::Intermediate,
+            Droppable::Remote => entry.kind() == Kind::Remote,
+            Droppable::Deletedprefix => entry.is_deleted_name(),
+            Droppable::Reserve => entry.mbtype().is_some_and(|mbtype| mbtype.has(Mbtype::RESERVE)),
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Droppable::Tombstone => "tombstones",
+            Droppable::Intermediate => "intermediates",
+            Droppable::Remote => "remote",
+            Droppable::Deletedprefix => "DELETED",
+            Droppable::Reserve => "reserved",
+        }
+    }
+}
+
+/// The mailboxes of --only, and which of them were met.
+struct Only(HashMap<Vec<u8>, bool>);
+
+impl Only {
+    fn read(path: &Path) -> Result<Only, Stop> {
+        let name = Name(path.as_os_str().as_bytes());
+        let text = std::fs::read(path).map_err(|e| Stop::io(&name, &e))?;
+        let lines = text.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        let names: HashMap<_, _> = lines.filter(|line| !line.is_empty()).map(|line| (line.to_vec(), false)).collect();
+        match names.is_empty() {
+            true => Err(Stop::Trouble(format!("{name}: names no mailbox"))),
+            false => Ok(Only(names)),
+        }
+    }
+
+    /// Whether the mailbox or one that it lies below is named.
+    fn holds(&mut self, mailbox: &[u8]) -> bool {
+        let ends = memchr::memchr_iter(b'.', mailbox).chain([mailbox.len()]);
+        let mut found = false;
+        for end in ends {
+            if let Some(met) = self.0.get_mut(&mailbox[..end]) {
+                *met = true;
+                found = true;
+            }
+        }
+        found
+    }
+
+    fn tell_unmet(&self, report: &mut Report) {
+        let mut unmet: Vec<_> = self.0.iter().filter(|(_, met)| !**met).map(|(name, _)| name).collect();
+        unmet.sort();
+        for name in unmet {
+            report.remark(format_args!("--only: the list has no such mailbox: {}", Name(name)));
+        }
+    }
+}
+
+/// What stdout shows instead of the list.
+enum View {
+    Nothing,
+    Summary(Box<Summary>),
+    Rows(Rows),
+}
+
+struct Parse {
+    drop: Vec<Droppable>,
+    only: Option<Only>,
+    converter: Option<Converter>,
+    /// The release that the list is for, as far as anybody told.
+    latest: Option<Release>,
+    view: View,
+}
+
+impl Filter for Parse {
+    fn begin(&mut self, heading: &Heading, _report: &mut Report) -> Result<(), Stop> {
+        let Some(dialect) = heading.dialect else { return Ok(()) };
+        let (from, to) = (&heading.releases.from, &heading.releases.to);
+        if let Some(to) = to
+            && to.dialect() == Dialect::Json
+        {
+            return Err(Stop::Trouble(format!(
+                "--to {to}: lists for 3.6 and later are JSON, which this release of mbxtools does not write yet"
+            )));
+        }
+        if let Some(from) = from
+            && from.dialect() != dialect
+            && !(heading.sealed && to.as_ref().is_some_and(|to| to.dialect() == dialect))
+        {
+            return Err(Stop::Trouble(format!(
+                "--from {from} writes {}, but the list is in {dialect}: is it the right list?",
+                from.dialect()
+            )));
+        }
+        self.converter = to.as_ref().map(|to| Converter::new(from.as_ref(), dialect, to));
+        self.latest = heading.releases.latest().cloned();
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: &Entry<'_>, changes: &mut Changes, report: &mut Report) -> Result<Verdict, Stop> {
+        if let Some(kind) = self.drop.iter().find(|kind| kind.holds(entry)) {
+            return Ok(Verdict::Drop(kind.label()));
+        }
+        if let Some(only) = &mut self.only
+            && !only.holds(entry.mailbox())
+        {
+            return Ok(Verdict::Drop("not in --only"));
+        }
+        let verdict = match &self.converter {
+            Some(converter) => match converter.convert(entry, changes, report) {
+                Ok(Converted::AsItIs) => Verdict::Pass,
+                Ok(Converted::Changed) => Verdict::Change,
+                Ok(Converted::Dropped(why)) => Verdict::Drop(why),
+                Err(refusal) => Verdict::Refuse(refusal),
+            },
+            None => match takes_as_it_is(entry, self.latest.as_ref(), report) {
+                Ok(()) => Verdict::Pass,
+                Err(refusal) => Verdict::Refuse(refusal),
+            },
+        };
+        if !matches!(verdict, Verdict::Drop(_)) {
+            match &mut self.view {
+                View::Nothing => {}
+                View::Summary(summary) => summary.add(entry),
+                View::Rows(rows) => rows.write(entry)?,
+            }
+        }
+        Ok(verdict)
+    }
+
+    fn end(&mut self, _heading: &Heading, _account: &mut Account, report: &mut Report) -> Result<(), Stop> {
+        if let Some(only) = &self.only {
+            only.tell_unmet(report);
+        }
+        Ok(())
+    }
+}
+
+fn main() -> ExitCode {
+    main_of("mbx-parse", |options: &Options| options.common.quiet, parse)
+}
+
+fn parse(options: Options, report: &mut Report) -> Result<Account, Stop> {
+    let looks = options.summary || options.format.is_some();
+    let mut filter = Parse {
+        drop: options.drop,
+        only: options.only.as_deref().map(Only::read).transpose()?,
+        converter: None,
+        latest: None,
+        view: match options.format {
+            _ if options.summary => View::Summary(Box::default()),
+            Some(format) => View::Rows(Rows::new(format, Box::new(stdout()?))?),
+            None => View::Nothing,
+        },
+    };
+    let sources = match options.command.is_empty() {
+        true => Input::sources_of(&options.files),
+        false => vec![Source::Command(options.command)],
+    };
+    let account = run(
+        Run {
+            input: Input::new(sources),
+            output: if looks || options.dry_run { None } else { Some(Output::stdout()?) },
+            rejects: options.rejects.reject.as_deref().map(side_file).transpose()?,
+            seal: if options.seal { Seal::Make } else { Seal::Keep },
+            releases: options.common.releases(),
+            allow_empty: options.common.allow_empty,
+            ended: options.ended,
+        },
+        &mut filter,
+        report,
+    );
+    let shown = match filter.view {
+        View::Nothing => Ok(()),
+        View::Summary(summary) => summary.show(&mut stdout()?),
+        View::Rows(rows) => rows.finish(report),
+    };
+    if let Err(stop) = shown {
+        report.stop(&stop);
+    }
+    Ok(account)
+}

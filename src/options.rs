@@ -1,0 +1,163 @@
+//! The options that the six filters share, so that they mean the same in each.
+
+use crate::outcome::{Name, Stop};
+use crate::seal::Releases;
+use crate::version::Release;
+use clap::Args;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+/// What `--version` adds to the name and number.
+pub const KNOWN: &str = concat!(env!("CARGO_PKG_VERSION"), " (text lists of Cyrus 1.6 to 3.5)");
+
+/// Options that every filter takes.
+#[derive(Args, Debug, Default)]
+pub struct Common {
+    /// The Cyrus release that the list and its spool come from, such as 2.2.13
+    #[arg(long, value_name = "RELEASE")]
+    pub from: Option<Release>,
+
+    /// The Cyrus release that will load the list, such as 2.3.7
+    #[arg(long, value_name = "RELEASE")]
+    pub to: Option<Release>,
+
+    /// Take a list without a single entry for a list
+    #[arg(long)]
+    pub allow_empty: bool,
+
+    /// No notices; errors and losses are still told
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+impl Common {
+    /// The releases that the command line tells.
+    pub fn releases(&self) -> Releases {
+        Releases { from: self.from.clone(), to: self.to.clone() }
+    }
+}
+
+/// Where refused entries go.
+#[derive(Args, Debug, Default)]
+pub struct Rejects {
+    /// Write refused entries to FILE as they came, and go on (the status is 1)
+    #[arg(long, value_name = "FILE")]
+    pub reject: Option<PathBuf>,
+}
+
+/// Makes a side file, empty at first, so that a script can test it with `-s`.
+pub fn side_file(path: &std::path::Path) -> Result<File, Stop> {
+    File::create(path).map_err(|e| Stop::io(Name(path.as_os_str().as_bytes()), &e))
+}
+
+/// Splits operands into renames, `OLD=NEW`, and files. A file of such a name is given with its directory, `./a=b`: no
+/// partition has a slash.
+pub fn split_renames(operands: Vec<OsString>) -> (Vec<(Vec<u8>, Vec<u8>)>, Vec<OsString>) {
+    let mut renames = Vec::new();
+    let mut files = Vec::new();
+    for operand in operands {
+        match split_pair(&operand) {
+            Some((old, new)) if !old.contains(&b'/') => renames.push((old, new)),
+            _ => files.push(operand),
+        }
+    }
+    (renames, files)
+}
+
+/// Splits `OLD=NEW` at its first `=`.
+pub fn split_pair(word: &OsStr) -> Option<(Vec<u8>, Vec<u8>)> {
+    let bytes = word.as_bytes();
+    let at = memchr::memchr(b'=', bytes)?;
+    Some((bytes[..at].to_vec(), bytes[at + 1..].to_vec()))
+}
+
+/// Reads a csv file of two columns, old and new; a first line `old,new` is a heading.
+pub fn read_pairs(path: &std::path::Path) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Stop> {
+    let name = Name(path.as_os_str().as_bytes()).to_string();
+    let file = File::open(path).map_err(|e| Stop::io(&name, &e))?;
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(file);
+    let mut pairs = Vec::new();
+    for record in reader.byte_records() {
+        let record = record.map_err(|e| Stop::Trouble(format!("{name}: {e}")))?;
+        let line = record.position().map_or(0, csv::Position::line);
+        if record.len() != 2 {
+            return Err(Stop::Trouble(format!("{name}:{line}: {} columns instead of two, old and new", record.len())));
+        }
+        let (old, new) = (record[0].to_vec(), record[1].to_vec());
+        if pairs.is_empty() && old == b"old" && new == b"new" {
+            continue;
+        }
+        pairs.push((old, new));
+    }
+    Ok(pairs)
+}
+
+/// A number of entries, or a share of them: `40` or `0.5%`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Limit {
+    /// So many.
+    Number(u64),
+    /// So many in a hundred.
+    Percent(f64),
+}
+
+impl Limit {
+    /// Whether `n` of `all` is more than the limit.
+    pub fn exceeded(self, n: u64, all: u64) -> bool {
+        match self {
+            Limit::Number(limit) => n > limit,
+            // Counts stay far below 2^53, where an f64 is exact.
+            Limit::Percent(limit) => n as f64 * 100.0 > limit * all as f64,
+        }
+    }
+}
+
+impl std::str::FromStr for Limit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Limit, String> {
+        let bad = || format!("{text:?} is neither a number nor a percentage");
+        match text.strip_suffix('%') {
+            None => text.parse().map(Limit::Number).map_err(|_| bad()),
+            Some(percent) => match percent.parse::<f64>() {
+                Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(Limit::Percent(percent)),
+                _ => Err(bad()),
+            },
+        }
+    }
+}
+
+impl std::fmt::Display for Limit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Limit::Number(n) => write!(f, "{n}"),
+            Limit::Percent(p) => write!(f, "{p}%"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits() {
+        assert_eq!("40".parse(), Ok(Limit::Number(40)));
+        assert_eq!("0.5%".parse(), Ok(Limit::Percent(0.5)));
+        assert!("x".parse::<Limit>().is_err());
+        assert!("101%".parse::<Limit>().is_err());
+        assert!("-1".parse::<Limit>().is_err());
+        assert!(Limit::Percent(1.0).exceeded(2, 199));
+        assert!(!Limit::Percent(1.0).exceeded(2, 200));
+        assert!(!Limit::Number(0).exceeded(0, 5));
+    }
+
+    #[test]
+    fn operands() {
+        let (renames, files) = split_renames(vec!["0=4".into(), "./a=b".into(), "list".into(), "-".into()]);
+        assert_eq!(renames, [(b"0".to_vec(), b"4".to_vec())]);
+        assert_eq!(files, ["./a=b", "list", "-"]);
+    }
+}

@@ -1,0 +1,320 @@
+//! What each Cyrus release writes, reads and allows.
+//!
+//! Users name a dialect, a layout or a limit by the release that has it, never by a code of ours.
+//! Every boundary stands here once, with the release at which it lies; the facts behind them are
+//! `ctl_mboxlist.c` and `lib/acl.c` at every release tag and what the servers did when they were run.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// One release, ordered as they came out: `3.0.0-beta2` lies before `3.0.0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    major: u16,
+    minor: u16,
+    patch: u16,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Alpha(u16),
+    Beta(u16),
+    Candidate(u16),
+    Final,
+}
+
+/// A final release, `v(2, 3, 7)`.
+pub const fn v(major: u16, minor: u16, patch: u16) -> Version {
+    Version { major, minor, patch, stage: Stage::Final }
+}
+
+const fn beta(major: u16, minor: u16, patch: u16, n: u16) -> Version {
+    Version { major, minor, patch, stage: Stage::Beta(n) }
+}
+
+const fn alpha(major: u16, minor: u16, patch: u16, n: u16) -> Version {
+    Version { major, minor, patch, stage: Stage::Alpha(n) }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)?;
+        if self.patch != u16::MAX {
+            write!(f, ".{}", self.patch)?;
+        }
+        match self.stage {
+            Stage::Alpha(n) => write!(f, "-alpha{n}"),
+            Stage::Beta(n) => write!(f, "-beta{n}"),
+            Stage::Candidate(n) => write!(f, "-rc{n}"),
+            Stage::Final => Ok(()),
+        }
+    }
+}
+
+/// The bytes of one entry, as a release's own `ctl_mboxlist -d` prints it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// Up to 2.3.3: `mailbox TAB partition TAB acl`.
+    Bare,
+    /// 2.3.4 to 2.3.9: `mailbox TAB mbtype SP partition TAB acl`.
+    Tab,
+    /// 2.3.10 to 3.5: `mailbox TAB mbtype SP partition SP acl`; 3.0 and later with `server!`.
+    Blank,
+    /// 3.6 to 3.13: one JSON object.
+    Json,
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Dialect::Bare => "the dialect of releases up to 2.3.3",
+            Dialect::Tab => "the dialect of 2.3.4 to 2.3.9",
+            Dialect::Blank => "the dialect of 2.3.10 to 3.5",
+            Dialect::Json => "the JSON of 3.6 and later",
+        })
+    }
+}
+
+/// How the letters of a rights string are read (`facts/acl.md` 0).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Era {
+    /// Up to 2.3.0 (RFC 2086): `c` and `d` are rights of their own; k, x, t, e and n are unknown.
+    Rfc2086,
+    /// 2.3.1 to 2.3.7: `c` and `d` always add their members.
+    Additive,
+    /// 2.3.8 to 2.4: `c` and `d` count only where none of their members is present.
+    Macro,
+    /// 2.5 and later: the same, and `n` is known.
+    Annotate,
+}
+
+/// A release as the user told it: one release, or several (`2.2`) that have the same rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    told: String,
+    low: Version,
+    high: Version,
+}
+
+/// Releases at which something about a mailbox list changes.
+const LIST_RULES: &[(Version, &str)] = &[
+    (v(2, 1, 0), "names of 490 bytes"),
+    (v(2, 3, 1), "rights k x t e"),
+    (v(2, 3, 4), "an mbtype before the partition"),
+    (v(2, 3, 8), "c and d as macros"),
+    (v(2, 3, 10), "a blank before the ACL"),
+    (v(2, 3, 14), "names of 1,023 bytes"),
+    (v(2, 5, 0), "the right n"),
+    (v(2, 5, 12), "identifiers with blanks"),
+    (v(3, 0, 0), "server!partition"),
+    (v(3, 1, 9), "intermediates and JMAP types"),
+    (v(3, 4, 0), "identifiers with quotes"),
+    (v(3, 6, 0), "JSON"),
+    (v(3, 8, 0), "names of 509 bytes"),
+    (v(3, 13, 0), "jmapId"),
+];
+
+/// Releases at which a mailbox's directory changes, beyond the list's rules (`facts/layout.md` 1).
+const LAYOUT_RULES: &[(Version, &str)] = &[
+    (v(2, 0, 17), "a full directory hash"),
+    (v(2, 1, 0), "a full hash that stops at a dot"),
+    (v(2, 2, 0), "virtual domains"),
+    (v(2, 4, 14), "a full hash of 64 bits"),
+    (v(2, 4, 15), "a full hash of 32 bits"),
+    (v(3, 0, 0), "names taken apart"),
+];
+
+impl Release {
+    /// What the user told.
+    pub fn told(&self) -> &str {
+        &self.told
+    }
+
+    /// The dialect that this release's `ctl_mboxlist -d` writes and its `-u` reads.
+    pub fn dialect(&self) -> Dialect {
+        match self.low {
+            low if low >= v(3, 6, 0) => Dialect::Json,
+            low if low >= v(2, 3, 10) => Dialect::Blank,
+            low if low >= v(2, 3, 4) => Dialect::Tab,
+            _ => Dialect::Bare,
+        }
+    }
+
+    /// How this release reads rights.
+    pub fn era(&self) -> Era {
+        match self.low {
+            low if low >= v(2, 5, 0) => Era::Annotate,
+            low if low >= v(2, 3, 8) => Era::Macro,
+            low if low >= v(2, 3, 1) => Era::Additive,
+            _ => Era::Rfc2086,
+        }
+    }
+
+    /// Whether this release is `version` or later.
+    pub fn since(&self, version: Version) -> bool {
+        self.low >= version
+    }
+
+    /// Whether a spool of this release has one layout: an error names the releases to choose from.
+    pub fn one_layout(&self) -> Result<(), String> {
+        self.one_rule(LAYOUT_RULES)
+    }
+
+    fn one_rule(&self, rules: &[(Version, &str)]) -> Result<(), String> {
+        let inside: Vec<_> = rules.iter().filter(|(at, _)| *at > self.low && *at <= self.high).collect();
+        if inside.is_empty() {
+            return Ok(());
+        }
+        let mut ranges = format!("up to {}", before(inside[0].0));
+        for (i, (at, what)) in inside.iter().enumerate() {
+            match inside.get(i + 1) {
+                Some((next, _)) if before(*next) == *at => ranges.push_str(&format!("; {at} ({what})")),
+                Some((next, _)) => ranges.push_str(&format!("; {at} to {} ({what})", before(*next))),
+                None => ranges.push_str(&format!("; {at} and later ({what})")),
+            }
+        }
+        Err(format!("{} spans releases with different rules: {ranges}. Name the release itself", self.told))
+    }
+}
+
+/// The pre-releases that wrote text, as 3.0 to 3.5 did, but with the mbtype numbers of 3.6.
+fn renumbered_text(version: Version) -> bool {
+    (alpha(3, 6, 0, 0)..beta(3, 6, 0, 3)).contains(&version) || version == alpha(3, 7, 0, 0)
+}
+
+/// The last release of the same series before a boundary.
+fn before(at: Version) -> Version {
+    v(at.major, at.minor, at.patch.saturating_sub(1))
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.told)
+    }
+}
+
+impl FromStr for Release {
+    type Err = String;
+
+    /// Reads `2.2.13`, `3.0.0-beta2` or a series such as `2.2`.
+    fn from_str(text: &str) -> Result<Release, String> {
+        let release = parse(text).ok_or_else(|| {
+            format!("{text:?} is not a Cyrus release; they are written 2.2.13, 3.0.0-beta2 or, for a whole series, 2.2")
+        })?;
+        if release.low < v(1, 6, 0) || release.low >= v(3, 14, 0) {
+            return Err(format!("{text}: only Cyrus 1.6 to 3.13 is known here"));
+        }
+        if renumbered_text(release.low) {
+            return Err(format!(
+                "{text}: this pre-release wrote text with the renumbered mbtypes of 3.6, which nothing else does; \
+                 bring that server to 3.6.1 or later first"
+            ));
+        }
+        release.one_rule(LIST_RULES)?;
+        Ok(release)
+    }
+}
+
+fn parse(text: &str) -> Option<Release> {
+    let (numbers, stage) = match text.split_once('-') {
+        None => (text, Stage::Final),
+        Some((numbers, stage)) => (
+            numbers,
+            if let Some(n) = stage.strip_prefix("alpha") {
+                Stage::Alpha(number(n)?)
+            } else if let Some(n) = stage.strip_prefix("beta") {
+                Stage::Beta(number(n)?)
+            } else {
+                Stage::Candidate(number(stage.strip_prefix("rc")?)?)
+            },
+        ),
+    };
+    let mut parts = numbers.split('.');
+    let (major, minor) = (number(parts.next()?)?, number(parts.next()?)?);
+    let patch = parts.next().map(number);
+    if parts.next().is_some() || (patch.is_none() && stage != Stage::Final) {
+        return None;
+    }
+    let told = text.to_string();
+    Some(match patch {
+        Some(patch) => {
+            let mut version = Version { major, minor, patch: patch?, stage };
+            // Pre-releases have the rules of the release that they led to, but 3.0.0-beta1, which still writes what 2.5
+            // wrote, and those that were a dialect of their own (`facts/dialects.md`).
+            if version > beta(3, 0, 0, 1) && !renumbered_text(version) && patch? == 0 {
+                version.stage = Stage::Final;
+            }
+            Release { told, low: version, high: version }
+        }
+        None => Release { told, low: v(major, minor, 0), high: v(major, minor, u16::MAX) },
+    })
+}
+
+fn number(text: &str) -> Option<u16> {
+    (!text.is_empty() && text.len() <= 4 && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn release(text: &str) -> Release {
+        text.parse().unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    #[test]
+    fn dialects_by_release() {
+        for (text, dialect) in [
+            ("1.6", Dialect::Bare),
+            ("2.2.13", Dialect::Bare),
+            ("2.2", Dialect::Bare),
+            ("2.3.3", Dialect::Bare),
+            ("2.3.4", Dialect::Tab),
+            ("2.3.9", Dialect::Tab),
+            ("2.3.10", Dialect::Blank),
+            ("2.4", Dialect::Blank),
+            ("3.0.0-beta1", Dialect::Blank),
+            ("3.0.0-beta2", Dialect::Blank),
+            ("3.5.0-alpha0", Dialect::Blank),
+            ("3.6.0-beta3", Dialect::Json),
+            ("3.6", Dialect::Json),
+            ("3.13.7", Dialect::Json),
+            ("3.13", Dialect::Json),
+        ] {
+            let found = text.parse::<Release>().map(|r| r.dialect());
+            match found {
+                Ok(found) => assert_eq!(found, dialect, "{text}"),
+                Err(e) => panic!("{text}: {e}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_series_with_different_rules_is_refused_with_its_ranges() {
+        let refused = "2.3".parse::<Release>().err().unwrap_or_default();
+        for part in ["up to 2.3.0", "2.3.1 to 2.3.3", "2.3.4 to 2.3.7", "2.3.8 to 2.3.9", "2.3.14 and later"] {
+            assert!(refused.contains(part), "{refused}");
+        }
+        for text in ["3", "2.3.x", "", "2.3.4.5", "v2.3", "2.2.13-rpm", "99999.1", "2..1", "3.14.0", "1.5", "3.6.0-beta2"] {
+            assert!(text.parse::<Release>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn eras_by_release() {
+        for (text, era) in [
+            ("2.3.0", Era::Rfc2086),
+            ("2.3.1", Era::Additive),
+            ("2.3.7", Era::Additive),
+            ("2.3.8", Era::Macro),
+            ("2.4", Era::Macro),
+            ("2.5.0", Era::Annotate),
+            ("3.13.7", Era::Annotate),
+        ] {
+            assert_eq!(release(text).era(), era, "{text}");
+        }
+        assert!(release("2.4").one_layout().is_err());
+        assert!(release("2.4.22").one_layout().is_ok());
+    }
+}
