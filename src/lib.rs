@@ -18,6 +18,7 @@ pub mod convert;
 pub mod dialect;
 pub mod entry;
 pub mod filter;
+pub mod imapd_conf;
 pub mod mbtype;
 pub mod options;
 pub mod outcome;

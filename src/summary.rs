@@ -42,7 +42,8 @@ impl Tally {
         }
     }
 
-    fn show(&self, title: &str, out: &mut dyn Write) -> io::Result<()> {
+    /// Shows values that are words of ours as they are, all others as [`Name`]s.
+    fn show(&self, title: &str, ours: bool, out: &mut dyn Write) -> io::Result<()> {
         if self.counts.is_empty() {
             return Ok(());
         }
@@ -50,7 +51,8 @@ impl Tally {
         let mut sorted: Vec<_> = self.counts.iter().collect();
         sorted.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
         for (value, count) in sorted.iter().take(SHOWN) {
-            writeln!(out, "{:>12}  {}", Count(**count).to_string(), Name(value))?;
+            let value = if ours { String::from_utf8_lossy(value).into_owned() } else { Name(value).to_string() };
+            writeln!(out, "{:>12}  {value}", Count(**count).to_string())?;
         }
         let rest: u64 = sorted.iter().skip(SHOWN).map(|(_, count)| **count).sum();
         if rest > 0 {
@@ -175,13 +177,13 @@ impl Summary {
                 row(out, *len as u64, &format!("bytes in the longest {what}, of {}", Name(mailbox)))?;
             }
         }
-        self.partitions.show("Partitions", out)?;
-        self.types.show("Types", out)?;
-        self.servers.show("Other servers", out)?;
-        self.domains.show("Domains", out)?;
-        self.tops.show("Hierarchies", out)?;
-        self.rights.show("Rights", out)?;
-        self.oddities.show("Worth a look", out)
+        self.partitions.show("Partitions", false, out)?;
+        self.types.show("Types", true, out)?;
+        self.servers.show("Other servers", false, out)?;
+        self.domains.show("Domains", false, out)?;
+        self.tops.show("Hierarchies", false, out)?;
+        self.rights.show("Rights", false, out)?;
+        self.oddities.show("Worth a look", true, out)
     }
 }
 

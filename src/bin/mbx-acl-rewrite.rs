@@ -1,0 +1,314 @@
+//! mbx-acl-rewrite: rights and identifiers, and nothing else.
+
+use clap::Parser;
+use mbxtools::acl::{self, Pair, Reader, Rights, typed_rights};
+use mbxtools::entry::{Changes, Entry, Kind, Span};
+use mbxtools::filter::{Filter, Heading, Run, Seal, Verdict, main_of, run};
+use mbxtools::options::{Common, KNOWN, Rejects, read_pairs, side_file, split_pair};
+use mbxtools::outcome::{Account, Name, Refusal, Report, Stop};
+use mbxtools::stream::{Input, Output};
+use mbxtools::version::Era;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Rewrite the rights and identifiers of a Cyrus mailbox list
+///
+/// By default the rights of RFC 2086, c and d, become those of RFC 4314, k, x, t and e, as the old server itself reads
+/// them. The other options each do just what they say, and the default rewrite only with --rfc4314.
+#[derive(Parser)]
+#[command(name = "mbx-acl-rewrite", version = KNOWN)]
+struct Options {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    rejects: Rejects,
+
+    /// The deleteright of the old server's imapd.conf
+    #[arg(long, value_name = "LETTER", default_value = "c", value_parser = letter)]
+    deleteright: u8,
+
+    /// Make the rights those of RFC 4314, also when another option is given
+    #[arg(long)]
+    rfc4314: bool,
+
+    /// Replace one whole rights string by another
+    #[arg(long, value_name = "OLD=NEW")]
+    rights: Vec<OsString>,
+
+    /// Rename an identifier, in its negative entries too
+    #[arg(long, value_name = "OLD=NEW", allow_hyphen_values = true)]
+    id: Vec<OsString>,
+
+    /// Rename identifiers as a csv file of two columns says, old and new
+    #[arg(long, value_name = "FILE")]
+    id_map: Vec<PathBuf>,
+
+    /// Take an identifier out of every ACL
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    drop_id: Vec<OsString>,
+
+    /// Give an identifier at least these rights in every ACL
+    #[arg(long, value_name = "ID=RIGHTS", allow_hyphen_values = true)]
+    grant: Vec<OsString>,
+
+    /// The list's files; - or none for stdin
+    #[arg(value_name = "FILE")]
+    files: Vec<OsString>,
+}
+
+fn letter(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        [letter] if letter.is_ascii_lowercase() || letter.is_ascii_digit() => Ok(*letter),
+        _ => Err("one letter is wanted, as in imapd.conf".to_string()),
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    entries: u64,
+    rights: u64,
+    identifiers: u64,
+    dropped: u64,
+    granted: u64,
+}
+
+struct Rewrite {
+    deleteright: u8,
+    /// How the old server reads rights; none if they are left alone.
+    reader: Option<Reader>,
+    rfc4314: bool,
+    whole: HashMap<Vec<u8>, Vec<u8>>,
+    identifiers: HashMap<Vec<u8>, Vec<u8>>,
+    gone: HashSet<Vec<u8>>,
+    grants: Vec<(Vec<u8>, Rights)>,
+    /// Which grants an entry has met already.
+    met: Vec<bool>,
+    scratch: Vec<u8>,
+    counts: Counts,
+}
+
+impl Rewrite {
+    /// One identifier's rights. True if anything was changed.
+    fn pair(&mut self, pair: &Pair<'_>, entry: &Entry<'_>, changes: &mut Changes, report: &mut Report) -> bool {
+        let base = entry.fields.acl.start;
+        if self.gone.contains(pair.identifier) {
+            changes.replace(Span::new(base + pair.start, base + pair.end()), b"");
+            self.counts.dropped += 1;
+            return true;
+        }
+        let mut changed = false;
+        if !self.identifiers.is_empty() {
+            changed |= self.rename(pair, base, changes);
+        }
+        self.scratch.clear();
+        let rights = match self.whole.get(pair.rights) {
+            Some(new) => {
+                self.scratch.extend_from_slice(new);
+                true
+            }
+            None => self.explicit(pair, entry, report),
+        };
+        let rights = self.grant(pair, rights) || rights;
+        if rights && self.scratch != pair.rights {
+            let start = base + pair.rights_start();
+            changes.replace(Span::new(start, start + pair.rights.len()), &self.scratch);
+            self.counts.rights += 1;
+            changed = true;
+        }
+        changed
+    }
+
+    /// A name that is mapped takes its negative entries along: left behind, they would deny nothing to anybody.
+    fn rename(&mut self, pair: &Pair<'_>, base: usize, changes: &mut Changes) -> bool {
+        let start = base + pair.start;
+        let (at, old) = match (self.identifiers.contains_key(pair.identifier), pair.identifier) {
+            (false, [b'-', name @ ..]) => (start + 1, name),
+            (_, name) => (start, name),
+        };
+        match self.identifiers.get(old) {
+            Some(new) if new != old => {
+                changes.replace(Span::new(at, at + old.len()), new);
+                self.counts.identifiers += 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Puts explicit rights in canonical order into the scratch buffer if the string needs it.
+    fn explicit(&mut self, pair: &Pair<'_>, entry: &Entry<'_>, report: &mut Report) -> bool {
+        let Some(reader) = &self.reader else { return false };
+        let reading = reader.read(pair.rights);
+        if !reading.has_macro && !reading.has_inert {
+            return false;
+        }
+        reading.rights.write(&mut self.scratch);
+        if reading.has_inert {
+            let detail = format_args!(" ({} of {} becomes {})", Name(pair.rights), Name(pair.identifier), Name(&self.scratch));
+            report.notice(entry.at, "letters that the old server ignored are left out", detail, entry.mailbox());
+        } else if reading.has_unknown {
+            let detail = format_args!(" ({} of {} becomes {})", Name(pair.rights), Name(pair.identifier), Name(&self.scratch));
+            report.notice(entry.at, "letters that no server knows are left out", detail, entry.mailbox());
+        }
+        true
+    }
+
+    /// Adds what is granted to this identifier; `in_scratch` tells where its rights are by now.
+    fn grant(&mut self, pair: &Pair<'_>, in_scratch: bool) -> bool {
+        let renamed = self.identifiers.get(pair.identifier).map_or(pair.identifier, Vec::as_slice);
+        let Some(index) = self.grants.iter().position(|(id, _)| id == renamed) else { return false };
+        if std::mem::replace(&mut self.met[index], true) {
+            return false;
+        }
+        let reader = Reader::new(Era::Annotate, self.deleteright);
+        let has = reader.read(if in_scratch { &self.scratch } else { pair.rights }).rights;
+        let granted = self.grants[index].1;
+        if has.includes(granted) {
+            return false;
+        }
+        self.scratch.clear();
+        has.union(granted).write(&mut self.scratch);
+        self.counts.granted += 1;
+        true
+    }
+}
+
+impl Filter for Rewrite {
+    fn begin(&mut self, heading: &Heading, _report: &mut Report) -> Result<(), Stop> {
+        if !self.rfc4314 {
+            return Ok(());
+        }
+        if let Some(to) = &heading.releases.to
+            && to.era() == Era::Rfc2086
+        {
+            return Err(Stop::Trouble(format!(
+                "--to {to} knows RFC 2086 only: k, x, t and e would grant nothing there; leave mbx-acl-rewrite out"
+            )));
+        }
+        // Without a release: the rule of 2.3.8 and later, right for every string that a server wrote itself.
+        let era = heading.releases.from.as_ref().map_or(Era::Annotate, |from| from.era());
+        self.reader = Some(Reader::new(era, self.deleteright));
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: &Entry<'_>, changes: &mut Changes, report: &mut Report) -> Result<Verdict, Stop> {
+        let mut changed = false;
+        self.met.fill(false);
+        for pair in acl::pairs(entry.acl()) {
+            changed |= self.pair(&pair, entry, changes, report);
+        }
+        if !self.grants.is_empty() && matches!(entry.kind(), Kind::Mailbox | Kind::Remote) {
+            if !acl::is_closed(entry.acl()) {
+                return Ok(Verdict::Refuse(Refusal::with("ACL not closed by a TAB", "a grant behind it would bring its last identifier to life")));
+            }
+            for (i, (identifier, rights)) in self.grants.iter().enumerate() {
+                if self.met[i] {
+                    continue;
+                }
+                changes.replace_with(Span::new(entry.bytes.len(), entry.bytes.len()), |text| {
+                    text.extend_from_slice(identifier);
+                    text.push(b'\t');
+                    rights.write(text);
+                    text.push(b'\t');
+                });
+                self.counts.granted += 1;
+                changed = true;
+            }
+        }
+        self.counts.entries += u64::from(changed);
+        Ok(if changed { Verdict::Change } else { Verdict::Pass })
+    }
+
+    fn notes(&self, account: &mut Account) {
+        let Counts { entries, rights, identifiers, dropped, granted } = self.counts;
+        account.notes.extend([
+            ("changed", entries),
+            ("rights rewritten", rights),
+            ("identifiers renamed", identifiers),
+            ("identifiers taken out", dropped),
+            ("grants", granted),
+        ]);
+    }
+}
+
+fn main() -> ExitCode {
+    main_of("mbx-acl-rewrite", |options: &Options| options.common.quiet, rewrite)
+}
+
+fn rewrite(options: Options, report: &mut Report) -> Result<Account, Stop> {
+    let mut whole = HashMap::new();
+    for word in &options.rights {
+        match split_pair(word) {
+            Some((old, new)) if new.iter().all(u8::is_ascii_alphanumeric) && !new.is_empty() => {
+                whole.insert(old, new);
+            }
+            _ => return Err(Stop::Trouble(format!("--rights {}: OLD=NEW is wanted, both of letters and digits", word.display()))),
+        }
+    }
+    let mut identifiers = HashMap::new();
+    let mapped = options.id_map.iter().map(|path| read_pairs(path)).collect::<Result<Vec<_>, _>>()?;
+    let typed = options.id.iter().map(|word| {
+        split_pair(word).ok_or_else(|| Stop::Trouble(format!("--id {}: OLD=NEW is wanted", word.display())))
+    });
+    for pair in mapped.into_iter().flatten().map(Ok).chain(typed) {
+        let (old, new) = pair?;
+        identifier_or_stop(&new)?;
+        if let Some(other) = identifiers.insert(old.clone(), new.clone())
+            && other != new
+        {
+            return Err(Stop::Trouble(format!("{} is to become both {} and {}", Name(&old), Name(&other), Name(&new))));
+        }
+    }
+    let mut grants = Vec::new();
+    for word in &options.grant {
+        // The rights are behind the last =: identifiers may have one.
+        let bytes = word.as_encoded_bytes();
+        let at = memchr::memrchr(b'=', bytes).unwrap_or(0);
+        let granted = bytes.get(at + 1..).and_then(typed_rights);
+        let (Some(rights), Some(identifier)) = (granted, bytes.get(..at).filter(|id| !id.is_empty())) else {
+            return Err(Stop::Trouble(format!(
+                "--grant {}: ID=RIGHTS is wanted, the rights of l r s w i p k x t e a n 0 to 9",
+                word.display()
+            )));
+        };
+        identifier_or_stop(identifier)?;
+        grants.push((identifier.to_vec(), rights));
+    }
+    let others = !(whole.is_empty() && identifiers.is_empty() && options.drop_id.is_empty() && grants.is_empty());
+    let mut filter = Rewrite {
+        deleteright: options.deleteright,
+        reader: None,
+        rfc4314: options.rfc4314 || !others,
+        whole,
+        identifiers,
+        gone: options.drop_id.into_iter().map(OsString::into_vec).collect(),
+        met: vec![false; grants.len()],
+        grants,
+        scratch: Vec::new(),
+        counts: Counts::default(),
+    };
+    Ok(run(
+        Run {
+            input: Input::new(Input::sources_of(&options.files)),
+            output: Some(Output::stdout()?),
+            rejects: options.rejects.reject.as_deref().map(side_file).transpose()?,
+            seal: Seal::Keep,
+            releases: options.common.releases(),
+            allow_empty: options.common.allow_empty,
+            ended: false,
+        },
+        &mut filter,
+        report,
+    ))
+}
+
+/// An identifier that a list can hold.
+fn identifier_or_stop(identifier: &[u8]) -> Result<(), Stop> {
+    match identifier.is_empty() || identifier.iter().any(u8::is_ascii_control) {
+        true => Err(Stop::Trouble(format!("{} cannot be an identifier", Name(identifier)))),
+        false => Ok(()),
+    }
+}

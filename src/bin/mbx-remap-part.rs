@@ -1,0 +1,217 @@
+//! mbx-remap-part: rename partitions, and the servers of a murder.
+
+use clap::Parser;
+use mbxtools::entry::{Changes, Entry, Kind};
+use mbxtools::filter::{Filter, Heading, Run, Seal, Verdict, main_of, run};
+use mbxtools::imapd_conf::Conf;
+use mbxtools::options::{Common, KNOWN, Rejects, read_pairs, side_file, split_pair, split_renames};
+use mbxtools::outcome::{Account, Name, Refusal, Report, Stop};
+use mbxtools::partition;
+use mbxtools::stream::{Input, Output};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Rename the partitions of a Cyrus mailbox list
+///
+/// All renames are made at once: 0=1 1=0 swaps. Partitions that no rename names stay, and so do those of remote
+/// mailboxes, which are another server's.
+#[derive(Parser)]
+#[command(name = "mbx-remap-part", version = KNOWN)]
+struct Options {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    rejects: Rejects,
+
+    /// Renames from a csv file of two columns, old and new
+    #[arg(long, value_name = "FILE")]
+    map: Vec<PathBuf>,
+
+    /// Rename the server of remote mailboxes
+    #[arg(long, value_name = "OLD=NEW")]
+    server: Vec<OsString>,
+
+    /// Refuse a partition that no rename names
+    #[arg(long)]
+    strict: bool,
+
+    /// Refuse a resulting partition that this imapd.conf, of the host at hand, does not declare
+    #[arg(short = 'C', value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Write mailbox,old,new of every mailbox whose partition changes, as csv
+    #[arg(long, value_name = "FILE")]
+    moves: Option<PathBuf>,
+
+    /// Renames, and the list's files; - or no file for stdin
+    #[arg(value_name = "OLD=NEW|FILE")]
+    operands: Vec<OsString>,
+}
+
+/// Old names with their new ones.
+#[derive(Default)]
+struct Renames(HashMap<Vec<u8>, Vec<u8>>);
+
+impl Renames {
+    fn add(&mut self, old: Vec<u8>, new: Vec<u8>) -> Result<(), Stop> {
+        match self.0.entry(old) {
+            Slot::Occupied(known) if *known.get() != new => Err(Stop::Trouble(format!(
+                "{} is to become both {} and {}",
+                Name(known.key()),
+                Name(known.get()),
+                Name(&new)
+            ))),
+            Slot::Occupied(_) => Ok(()),
+            Slot::Vacant(slot) => {
+                slot.insert(new);
+                Ok(())
+            }
+        }
+    }
+}
+
+struct Remap {
+    partitions: Renames,
+    servers: Renames,
+    strict: bool,
+    declared: Option<Conf>,
+    moves: Option<csv::Writer<File>>,
+    renamed: u64,
+    moved_servers: u64,
+    remote: u64,
+}
+
+impl Remap {
+    fn server(&mut self, entry: &Entry<'_>, changes: &mut Changes) {
+        // Up to 2.4 a remote entry may be the server alone.
+        let alone = (entry.server().is_none() && entry.kind() == Kind::Remote).then_some(entry.fields.partition);
+        let (Some(span), Some(server)) = (entry.fields.server.or(alone), entry.server().or(Some(entry.partition()))) else {
+            return;
+        };
+        if let Some(new) = self.servers.0.get(server)
+            && new != server
+        {
+            changes.replace(span, new);
+            self.moved_servers += 1;
+        }
+    }
+
+    fn partition(&mut self, entry: &Entry<'_>, changes: &mut Changes) -> Result<Verdict, Stop> {
+        let old = entry.partition();
+        let renamed = self.partitions.0.get(old);
+        if renamed.is_none() && self.strict {
+            return Ok(Verdict::Refuse(Refusal::with("partition that no rename names", Name(old))));
+        }
+        let new = renamed.map_or(old, Vec::as_slice);
+        if let Some(conf) = &self.declared
+            && conf.partition(new).is_none()
+        {
+            let detail = format!("{}, in {}", Name(new), conf.path());
+            return Ok(Verdict::Refuse(Refusal::with("partition that is not declared", detail)));
+        }
+        if new != old {
+            changes.replace(entry.fields.partition, new);
+            self.renamed += 1;
+            if let Some(moves) = &mut self.moves {
+                moves.write_record([entry.mailbox(), old, new]).map_err(|e| Stop::Trouble(format!("--moves: {e}")))?;
+            }
+        }
+        Ok(Verdict::Change)
+    }
+}
+
+impl Filter for Remap {
+    fn entry(&mut self, entry: &Entry<'_>, changes: &mut Changes, _report: &mut Report) -> Result<Verdict, Stop> {
+        if !self.servers.0.is_empty() && (entry.server().is_some() || entry.kind() == Kind::Remote) {
+            self.server(entry, changes);
+        }
+        match entry.kind() {
+            Kind::Mailbox => self.partition(entry, changes),
+            Kind::Remote => {
+                self.remote += 1;
+                Ok(Verdict::Change)
+            }
+            // They have no partition.
+            Kind::Tombstone | Kind::Intermediate => Ok(Verdict::Pass),
+        }
+    }
+
+    fn end(&mut self, _heading: &Heading, _account: &mut Account, _report: &mut Report) -> Result<(), Stop> {
+        match &mut self.moves {
+            Some(moves) => moves.flush().map_err(|e| Stop::io("--moves", &e)),
+            None => Ok(()),
+        }
+    }
+
+    fn notes(&self, account: &mut Account) {
+        account.notes.extend([
+            ("renamed", self.renamed),
+            ("with another server", self.moved_servers),
+            ("remote, partition left alone", self.remote),
+        ]);
+    }
+}
+
+fn main() -> ExitCode {
+    main_of("mbx-remap-part", |options: &Options| options.common.quiet, remap)
+}
+
+fn remap(options: Options, report: &mut Report) -> Result<Account, Stop> {
+    let (pairs, files) = split_renames(options.operands);
+    let mut partitions = Renames::default();
+    let mut servers = Renames::default();
+    let mapped = options.map.iter().map(|path| read_pairs(path)).collect::<Result<Vec<_>, _>>()?;
+    for (old, new) in mapped.into_iter().flatten().chain(pairs) {
+        if !partition::can_be_declared(&new) {
+            return Err(Stop::Trouble(format!(
+                "{} cannot be a partition: they have a to z, 0 to 9, _ and - only, at most {} bytes",
+                Name(&new),
+                partition::MAX_LEN
+            )));
+        }
+        partitions.add(old, new)?;
+    }
+    for word in &options.server {
+        match split_pair(word) {
+            Some((old, new)) if !old.is_empty() && !new.is_empty() && !new.iter().any(|b| b" \t!\r\n".contains(b)) => {
+                servers.add(old, new)?;
+            }
+            _ => return Err(Stop::Trouble(format!("--server {}: OLD=NEW is wanted", word.display()))),
+        }
+    }
+    let moves = match &options.moves {
+        Some(path) => {
+            let mut writer = csv::Writer::from_writer(side_file(path)?);
+            writer.write_record(["mailbox", "old", "new"]).map_err(|e| Stop::Trouble(format!("--moves: {e}")))?;
+            Some(writer)
+        }
+        None => None,
+    };
+    let mut filter = Remap {
+        partitions,
+        servers,
+        strict: options.strict,
+        declared: options.config.as_deref().map(Conf::read).transpose()?,
+        moves,
+        renamed: 0,
+        moved_servers: 0,
+        remote: 0,
+    };
+    Ok(run(
+        Run {
+            input: Input::new(Input::sources_of(&files)),
+            output: Some(Output::stdout()?),
+            rejects: options.rejects.reject.as_deref().map(side_file).transpose()?,
+            seal: Seal::Keep,
+            releases: options.common.releases(),
+            allow_empty: options.common.allow_empty,
+            ended: false,
+        },
+        &mut filter,
+        report,
+    ))
+}
