@@ -23,6 +23,12 @@ impl Conf {
         Ok(conf)
     }
 
+    /// A configuration of these options, without a file.
+    pub fn of<'a>(options: impl Iterator<Item = (&'a str, &'a str)>) -> Conf {
+        let options = options.map(|(option, value)| (option.as_bytes().to_vec(), value.as_bytes().to_vec())).collect();
+        Conf { path: "the command line".to_string(), options, read: Vec::new() }
+    }
+
     /// The file's name, for messages.
     pub fn path(&self) -> &str {
         &self.path

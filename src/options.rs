@@ -1,7 +1,9 @@
 //! The options that the six filters share, so that they mean the same in each.
 
+use crate::imapd_conf::Conf;
 use crate::outcome::{Name, Stop};
 use crate::seal::Releases;
+use crate::spool::Layout;
 use crate::version::Release;
 use clap::Args;
 use std::ffi::{OsStr, OsString};
@@ -45,6 +47,62 @@ pub struct Rejects {
     /// Write refused entries to FILE as they came, and go on (the status is 1)
     #[arg(long, value_name = "FILE")]
     pub reject: Option<PathBuf>,
+}
+
+/// How the spool at hand is laid out.
+#[derive(Args, Debug, Default)]
+pub struct SpoolOptions {
+    /// The imapd.conf of the host at hand
+    #[arg(short = 'C', value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// The release whose rules the spool follows, if not that of --from
+    #[arg(long, value_name = "RELEASE")]
+    pub layout: Option<Release>,
+
+    /// Without -C: the spool has hashed directories
+    #[arg(long, conflicts_with = "config")]
+    pub hashimapspool: bool,
+
+    /// Without -C: they are hashed over the whole name
+    #[arg(long, conflicts_with = "config", requires = "hashimapspool")]
+    pub fulldirhash: bool,
+
+    /// Without -C: mailboxes may have domains
+    #[arg(long, conflicts_with = "config")]
+    pub virtdomains: bool,
+}
+
+impl SpoolOptions {
+    /// The configuration: that of -C, or what the options tell if partitions are `declared` otherwise.
+    pub fn conf(&self, declared: bool) -> Result<Conf, Stop> {
+        match &self.config {
+            Some(path) => Conf::read(path),
+            None if declared => {
+                let switches = [
+                    ("hashimapspool", self.hashimapspool),
+                    ("fulldirhash", self.fulldirhash),
+                    ("virtdomains", self.virtdomains),
+                ];
+                Ok(Conf::of(switches.iter().filter(|(_, on)| *on).map(|(option, _)| (*option, "yes"))))
+            }
+            None => Err(Stop::Trouble("-C FILE is wanted: the imapd.conf of this host tells where mailboxes are".to_string())),
+        }
+    }
+
+    /// The layout, by the rules of --layout, else of the release that the list comes from.
+    pub fn layout(&self, conf: &Conf, from: Option<&Release>) -> Result<Layout, Stop> {
+        Layout::new(conf, self.layout.as_ref().or(from))
+    }
+
+    /// Splits the words of an option `NAME=DIR`.
+    pub fn pairs(option: &str, words: &[OsString]) -> Result<Vec<(Vec<u8>, PathBuf)>, Stop> {
+        let split = |word: &OsString| match split_pair(word) {
+            Some((name, dir)) if !name.is_empty() && !dir.is_empty() => Ok((name, PathBuf::from(OsStr::from_bytes(&dir)))),
+            _ => Err(Stop::Trouble(format!("{option} {}: NAME=DIR is wanted", word.display()))),
+        };
+        words.iter().map(split).collect()
+    }
 }
 
 /// Makes a side file, empty at first, so that a script can test it with `-s`.

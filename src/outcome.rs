@@ -205,7 +205,14 @@ impl Report {
 
     /// Something about an entry that the administrator should know and that changes no status.
     pub fn notice(&mut self, at: At<'_>, kind: &'static str, detail: impl fmt::Display, mailbox: &[u8]) {
-        if !self.quiet && self.first_of(kind) {
+        if !self.quiet {
+            self.loss(at, kind, detail, mailbox);
+        }
+    }
+
+    /// An entry that goes no further, as the user asked: no change of status, but told also with `-q`.
+    pub fn loss(&mut self, at: At<'_>, kind: &'static str, detail: impl fmt::Display, mailbox: &[u8]) {
+        if self.first_of(kind) {
             self.line(format_args!("{at}: {kind}{detail}: {}", Name(mailbox)));
         }
     }

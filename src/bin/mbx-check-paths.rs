@@ -1,0 +1,341 @@
+//! mbx-check-paths: is every mailbox of the list where the server would look for it?
+
+use clap::Parser;
+use mbxtools::entry::{Changes, Entry, Kind};
+use mbxtools::filter::{Filter, Heading, Run, Seal, Verdict, main_of, run};
+use mbxtools::imapd_conf::Conf;
+use mbxtools::options::{Common, KNOWN, Limit, Rejects, SpoolOptions, side_file};
+use mbxtools::outcome::{Account, Count, Name, Report, Stop, reason};
+use mbxtools::spool::{Hash, Layout, Roots, Roster};
+use mbxtools::stream::{Input, Output};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Drop the mailboxes of a list that have no cyrus.header where the server would look
+///
+/// Stands behind mbx-remap-part on the new host, or before it on the old one. More than half of a partition missing
+/// (ten and more) aborts the list: that is a wrong map or an unmounted disk.
+#[derive(Parser)]
+#[command(name = "mbx-check-paths", version = KNOWN)]
+struct Options {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    rejects: Rejects,
+    #[command(flatten)]
+    spool: SpoolOptions,
+
+    /// The directory of a partition, instead of -C
+    #[arg(long, value_name = "NAME=DIR", conflicts_with = "config")]
+    partition: Vec<OsString>,
+
+    /// Write the entries that are missing to FILE, as they came
+    #[arg(long, value_name = "FILE")]
+    missing: Option<PathBuf>,
+
+    /// Only report what is missing; every entry goes on
+    #[arg(long)]
+    keep: bool,
+
+    /// Abort the list if more than N entries, or P% of them, are missing
+    #[arg(long, value_name = "N|P%")]
+    max_missing: Option<Limit>,
+
+    /// The list's files; - or none for stdin
+    #[arg(value_name = "FILE")]
+    files: Vec<OsString>,
+}
+
+/// What was found of one partition.
+struct Partition {
+    roots: Roots,
+    header: OwnedFd,
+    /// The data root, where it is not the header's.
+    data: Option<OwnedFd>,
+    entries: u64,
+    missing: u64,
+    /// The first mailboxes that are missing, to be looked for elsewhere.
+    samples: Vec<Vec<u8>>,
+}
+
+/// So many missing mailboxes are looked for elsewhere before a list is given up.
+const SAMPLES: usize = 20;
+
+/// From so many missing on, more than half of a partition is taken for a wrong map or an unmounted disk.
+const SUSPICIOUS: u64 = 10;
+
+/// What stands where a header should be.
+enum Found {
+    Header,
+    Nothing,
+}
+
+struct Check {
+    conf: Conf,
+    options: SpoolOptions,
+    roster: Roster,
+    layout: Option<Layout>,
+    partitions: HashMap<Vec<u8>, Partition>,
+    missing_file: Option<File>,
+    keep: bool,
+    max_missing: Option<Limit>,
+    path: Vec<u8>,
+    kept: u64,
+    looked_up: u64,
+    missing: u64,
+    not_moved: u64,
+    without: [(&'static str, u64); 3],
+}
+
+impl Check {
+    fn open(roster: &Roster, entry: &Entry<'_>) -> Result<Partition, Stop> {
+        let Some(roots) = roster.get(entry.partition()) else {
+            return Err(Stop::Trouble(format!(
+                "{}: {}: partition {} is not declared in {}",
+                entry.at,
+                Name(entry.mailbox()),
+                Name(entry.partition()),
+                roster.declared_in
+            )));
+        };
+        let header = open_root(&roots.header, entry.partition())?;
+        let data = match roots.data == roots.header {
+            true => None,
+            false => Some(open_root(&roots.data, entry.partition())?),
+        };
+        if !holds_a_directory(&roots.header)? && !holds_a_directory(&roots.data)? {
+            return Err(Stop::Trouble(format!(
+                "{}: {}: {} holds no mailbox though the list has some in partition {}: is the disk mounted?",
+                entry.at,
+                Name(entry.mailbox()),
+                show(&roots.header),
+                Name(entry.partition())
+            )));
+        }
+        Ok(Partition { roots: roots.clone(), header, data, entries: 0, missing: 0, samples: Vec::new() })
+    }
+
+    /// What to say about a partition of which more than half is missing: where its mailboxes are instead.
+    fn elsewhere(&self, name: &[u8], partition: &Partition) -> String {
+        let Some(layout) = &self.layout else { return String::new() };
+        let mut best: (usize, String) = (0, String::new());
+        for (other, roots) in self.roster.all() {
+            for (hash, what) in [(Hash::None, "flat"), (Hash::Basic, "hashimapspool"), (Hash::Full, "fulldirhash")] {
+                if other == name && hash == layout.hash {
+                    continue;
+                }
+                let place = match (other == name, hash == layout.hash) {
+                    (true, _) => format!("in the same partition, hashed otherwise ({what})"),
+                    (false, true) => format!("in partition {}", Name(other)),
+                    (false, false) => format!("in partition {}, hashed otherwise ({what})", Name(other)),
+                };
+                let layout = layout.with_hash(hash);
+                let found = partition.samples.iter().filter(|mailbox| stands_in(&layout, roots, mailbox)).count();
+                if found > best.0 {
+                    best = (found, place);
+                }
+            }
+        }
+        match best {
+            (0, _) => "; the first of them stand in no other declared partition either".to_string(),
+            (found, place) => format!("; {found} of the first {} stand {place}", partition.samples.len()),
+        }
+    }
+}
+
+fn stands_in(layout: &Layout, roots: &Roots, mailbox: &[u8]) -> bool {
+    let mut tail = Vec::new();
+    matches!(layout.path(mailbox, &mut tail), Ok(Ok(())))
+        && [&roots.header, &roots.data].iter().any(|root| {
+            root.join(Path::new(std::ffi::OsStr::from_bytes(&tail))).join("cyrus.header").is_file()
+        })
+}
+
+fn show(path: &Path) -> String {
+    Name(path.as_os_str().as_bytes()).to_string()
+}
+
+fn open_root(path: &Path, partition: &[u8]) -> Result<OwnedFd, Stop> {
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|e| {
+        let why = reason(&io::Error::from(e));
+        Stop::Trouble(format!("partition {}: {}: {why}: is the disk mounted?", Name(partition), show(path)))
+    })
+}
+
+/// Whether a root has a directory that could hold mailboxes: `stage.`, `sync.` and `lost+found` cannot.
+fn holds_a_directory(root: &Path) -> Result<bool, Stop> {
+    let entries = std::fs::read_dir(root).map_err(|e| Stop::io(show(root), &e))?;
+    for entry in entries {
+        let entry = entry.map_err(|e| Stop::io(show(root), &e))?;
+        let name = entry.file_name();
+        if name != "lost+found" && !name.as_bytes().contains(&b'.') && entry.path().is_dir() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Looks for `path` below `root`. Only "there is none" is nothing; whatever else the system says is trouble.
+fn look(root: &OwnedFd, path: &[u8], shown: &Path) -> Result<Found, Stop> {
+    let trouble = |why: &str| {
+        let whole = shown.join(Path::new(std::ffi::OsStr::from_bytes(path)));
+        Err(Stop::Trouble(format!("{}: {why}", show(&whole))))
+    };
+    match rustix::fs::statat(root, path, AtFlags::empty()) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => trouble("is not a file"),
+        Ok(stat) if stat.st_size == 0 => trouble("is empty: the mailbox cannot be opened"),
+        Ok(_) if rustix::process::geteuid().is_root() => Ok(Found::Header),
+        Ok(_) => match rustix::fs::accessat(root, path, Access::READ_OK, AtFlags::EACCESS) {
+            Ok(()) => Ok(Found::Header),
+            Err(e) => trouble(&reason(&io::Error::from(e))),
+        },
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(Found::Nothing),
+        Err(e) => trouble(&reason(&io::Error::from(e))),
+    }
+}
+
+impl Filter for Check {
+    fn begin(&mut self, heading: &Heading, _report: &mut Report) -> Result<(), Stop> {
+        self.layout = Some(self.options.layout(&self.conf, heading.releases.from.as_ref())?);
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: &Entry<'_>, _changes: &mut Changes, report: &mut Report) -> Result<Verdict, Stop> {
+        match entry.kind() {
+            Kind::Mailbox => {}
+            Kind::Remote => self.without[0].1 += 1,
+            Kind::Tombstone => self.without[1].1 += 1,
+            Kind::Intermediate => self.without[2].1 += 1,
+        }
+        let (Some(layout), Kind::Mailbox) = (&self.layout, entry.kind()) else { return Ok(Verdict::Pass) };
+        match layout.path(entry.mailbox(), &mut self.path)? {
+            Ok(()) => self.path.extend_from_slice(b"/cyrus.header"),
+            Err(refusal) => return Ok(Verdict::Refuse(refusal)),
+        }
+        let partition = match self.partitions.get_mut(entry.partition()) {
+            Some(partition) => partition,
+            None => {
+                let opened = Check::open(&self.roster, entry)?;
+                self.partitions.entry(entry.partition().to_vec()).or_insert(opened)
+            }
+        };
+        partition.entries += 1;
+        self.looked_up += 1;
+        if let Found::Header = look(&partition.header, &self.path, &partition.roots.header)? {
+            return Ok(Verdict::Pass);
+        }
+        if let Some(data) = &partition.data
+            && let Found::Header = look(data, &self.path, &partition.roots.data)?
+        {
+            self.not_moved += 1;
+            return Ok(Verdict::Pass);
+        }
+        partition.missing += 1;
+        self.missing += 1;
+        if partition.samples.len() < SAMPLES {
+            partition.samples.push(entry.mailbox().to_vec());
+        }
+        let path = partition.roots.header.join(Path::new(std::ffi::OsStr::from_bytes(&self.path)));
+        report.loss(entry.at, "no cyrus.header", format_args!(" ({})", show(&path)), entry.mailbox());
+        if let Some(file) = &mut self.missing_file {
+            file.write_all(&[entry.bytes, b"\n"].concat()).map_err(|e| Stop::io("--missing: cannot write", &e))?;
+        }
+        match self.keep {
+            true => {
+                self.kept += 1;
+                Ok(Verdict::Pass)
+            }
+            false => Ok(Verdict::Drop("missing")),
+        }
+    }
+
+    fn end(&mut self, _heading: &Heading, _account: &mut Account, report: &mut Report) -> Result<(), Stop> {
+        match self.max_missing {
+            Some(limit) if limit.exceeded(self.missing, self.looked_up) => {
+                return Err(Stop::Refused(format!(
+                    "{} of {} mailboxes are missing; --max-missing allows {limit}",
+                    Count(self.missing),
+                    Count(self.looked_up)
+                )));
+            }
+            Some(_) => {}
+            None => {
+                let mut names: Vec<_> = self.partitions.keys().collect();
+                names.sort();
+                for name in names {
+                    let partition = &self.partitions[name];
+                    if partition.missing >= SUSPICIOUS && partition.missing * 2 > partition.entries {
+                        return Err(Stop::Refused(format!(
+                            "{} of {} mailboxes of partition {} are missing at {}{}. A wrong map, or a disk that is \
+                             not mounted? (--max-missing if it is right)",
+                            Count(partition.missing),
+                            Count(partition.entries),
+                            Name(name),
+                            show(&partition.roots.header),
+                            self.elsewhere(name, partition)
+                        )));
+                    }
+                }
+            }
+        }
+        if self.missing > 20 && self.missing_file.is_none() {
+            report.remark("--missing FILE keeps the entries of all that are missing");
+        }
+        Ok(())
+    }
+
+    fn notes(&self, account: &mut Account) {
+        account.notes.extend(self.without);
+        account.notes.extend([("not moved yet", self.not_moved), ("missing, kept", self.kept)]);
+    }
+}
+
+fn main() -> ExitCode {
+    main_of("mbx-check-paths", |options: &Options| options.common.quiet, check)
+}
+
+fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
+    let conf = options.spool.conf(!options.partition.is_empty())?;
+    let mut roster = Roster::new(&conf)?;
+    for (name, dir) in SpoolOptions::pairs("--partition", &options.partition)? {
+        roster.declare(name, Roots { data: dir.clone(), header: dir, meta: Vec::new() });
+    }
+    let mut filter = Check {
+        conf,
+        options: options.spool,
+        roster,
+        layout: None,
+        partitions: HashMap::new(),
+        missing_file: options.missing.as_deref().map(side_file).transpose()?,
+        keep: options.keep,
+        max_missing: options.max_missing,
+        path: Vec::new(),
+        kept: 0,
+        looked_up: 0,
+        missing: 0,
+        not_moved: 0,
+        without: [("remote", 0), ("tombstones", 0), ("intermediates", 0)],
+    };
+    Ok(run(
+        Run {
+            input: Input::new(Input::sources_of(&options.files)),
+            output: Some(Output::stdout()?),
+            rejects: options.rejects.reject.as_deref().map(side_file).transpose()?,
+            seal: Seal::Keep,
+            releases: options.common.releases(),
+            allow_empty: options.common.allow_empty,
+            ended: false,
+        },
+        &mut filter,
+        report,
+    ))
+}

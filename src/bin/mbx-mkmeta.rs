@@ -1,0 +1,173 @@
+//! mbx-mkmeta: make the directories under the metapartitions.
+
+use clap::Parser;
+use mbxtools::entry::{Changes, Entry, Kind};
+use mbxtools::filter::{Filter, Heading, Run, Seal, Verdict, main_of, run};
+use mbxtools::imapd_conf::Conf;
+use mbxtools::metadata::{DirMaker, Owner, Rules, mode_under};
+use mbxtools::options::{Common, KNOWN, Rejects, SpoolOptions, side_file};
+use mbxtools::outcome::{Account, Name, Report, Stop};
+use mbxtools::spool::{Layout, Roots, Roster};
+use mbxtools::stream::{Input, Output};
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Make the directories that the mailboxes of a list need under their metapartitions
+///
+/// Every entry goes through. Directories are harmless before the guard has spoken; running it again changes nothing.
+#[derive(Parser)]
+#[command(name = "mbx-mkmeta", version = KNOWN)]
+struct Options {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    rejects: Rejects,
+    #[command(flatten)]
+    spool: SpoolOptions,
+
+    /// The metapartition of a partition, instead of -C
+    #[arg(long, value_name = "PARTITION=DIR", conflicts_with = "config")]
+    meta: Vec<OsString>,
+
+    /// Make nothing; tell on stderr what would be made
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+
+    /// Who is to own the directories; root must tell it
+    #[arg(long, value_name = "USER[:GROUP]")]
+    owner: Option<String>,
+
+    /// The list's files; - or none for stdin
+    #[arg(value_name = "FILE")]
+    files: Vec<OsString>,
+}
+
+struct MkMeta {
+    conf: Conf,
+    options: SpoolOptions,
+    roster: Roster,
+    layout: Option<Layout>,
+    rules: Rules,
+    makers: HashMap<PathBuf, DirMaker>,
+    tail: Vec<u8>,
+    made: u64,
+    present: u64,
+    without: u64,
+}
+
+impl Filter for MkMeta {
+    /// An aborted list is none to make directories for.
+    const LOOKS_ON: bool = false;
+
+    fn begin(&mut self, heading: &Heading, _report: &mut Report) -> Result<(), Stop> {
+        self.layout = Some(self.options.layout(&self.conf, heading.releases.from.as_ref())?);
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: &Entry<'_>, _changes: &mut Changes, report: &mut Report) -> Result<Verdict, Stop> {
+        let (Some(layout), Kind::Mailbox) = (&self.layout, entry.kind()) else {
+            self.without += 1;
+            return Ok(Verdict::Pass);
+        };
+        let Some(roots) = self.roster.get(entry.partition()) else {
+            return Err(undeclared(entry, &self.roster));
+        };
+        if roots.meta.is_empty() {
+            self.without += 1;
+            return Ok(Verdict::Pass);
+        }
+        match layout.path(entry.mailbox(), &mut self.tail)? {
+            Ok(()) => {}
+            Err(refusal) => return Ok(Verdict::Refuse(refusal)),
+        }
+        let dry_run = self.rules.dry_run;
+        let mut note = |root: &std::path::Path, tail: &[u8]| {
+            if dry_run {
+                report.answer(format_args!("would make {}", Name(root.join(as_path(tail)).as_os_str().as_encoded_bytes())));
+            }
+        };
+        let mut made = 0;
+        for root in &roots.meta {
+            if !self.makers.contains_key(root) {
+                self.makers.insert(root.clone(), DirMaker::new(root, self.rules)?);
+            }
+            if let Some(maker) = self.makers.get_mut(root) {
+                made += maker.make(&self.tail, &mut note)?;
+            }
+        }
+        self.made += made;
+        self.present += u64::from(made == 0);
+        Ok(Verdict::Pass)
+    }
+
+    fn notes(&self, account: &mut Account) {
+        let made = if self.rules.dry_run { "directories to make" } else { "directories made" };
+        account.notes.extend([
+            (made, self.made),
+            ("mailboxes had theirs", self.present),
+            ("need none", self.without),
+        ]);
+    }
+}
+
+fn as_path(bytes: &[u8]) -> &std::path::Path {
+    use std::os::unix::ffi::OsStrExt;
+    std::path::Path::new(std::ffi::OsStr::from_bytes(bytes))
+}
+
+fn undeclared(entry: &Entry<'_>, roster: &Roster) -> Stop {
+    Stop::Trouble(format!(
+        "{}: {}: partition {} is not declared in {}",
+        entry.at,
+        Name(entry.mailbox()),
+        Name(entry.partition()),
+        roster.declared_in
+    ))
+}
+
+fn main() -> ExitCode {
+    main_of("mbx-mkmeta", |options: &Options| options.common.quiet, mkmeta)
+}
+
+fn mkmeta(options: Options, report: &mut Report) -> Result<Account, Stop> {
+    let conf = options.spool.conf(!options.meta.is_empty())?;
+    let mut roster = Roster::new(&conf)?;
+    for (name, dir) in SpoolOptions::pairs("--meta", &options.meta)? {
+        roster.declare(name, Roots { data: PathBuf::new(), header: dir.clone(), meta: vec![dir] });
+    }
+    let rejects = options.rejects.reject.as_deref().map(side_file).transpose()?;
+    let rules = Rules {
+        dry_run: options.dry_run,
+        owner: options.owner.as_deref().map(Owner::parse).transpose()?,
+        mode: mode_under(conf.get("umask")),
+    };
+    // The mode is the servers' to the bit, whatever umask we were started under.
+    rustix::process::umask(rustix::fs::Mode::empty());
+    let mut filter = MkMeta {
+        conf,
+        options: options.spool,
+        roster,
+        layout: None,
+        rules,
+        makers: HashMap::new(),
+        tail: Vec::new(),
+        made: 0,
+        present: 0,
+        without: 0,
+    };
+    Ok(run(
+        Run {
+            input: Input::new(Input::sources_of(&options.files)),
+            output: Some(Output::stdout()?),
+            rejects,
+            seal: Seal::Keep,
+            releases: options.common.releases(),
+            allow_empty: options.common.allow_empty,
+            ended: false,
+        },
+        &mut filter,
+        report,
+    ))
+}

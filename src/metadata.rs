@@ -1,0 +1,212 @@
+//! Making the directories of metapartitions, and nothing else on the way.
+//!
+//! Every step is one component below a directory that is already open, without following links: a list can name
+//! anything, and nothing of it may lead out of a root.
+
+use crate::outcome::{Name, Stop, reason};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Who is to own what is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner {
+    uid: Uid,
+    gid: Gid,
+}
+
+impl Owner {
+    /// Reads `USER[:GROUP]`, names or numbers; without a group the user's own.
+    pub fn parse(text: &str) -> Result<Owner, Stop> {
+        let (user, group) = match text.split_once(':') {
+            Some((user, group)) => (user, Some(group)),
+            None => (text, None),
+        };
+        let (uid, own_gid) = match (user.parse::<u32>(), look_up("/etc/passwd", user)?) {
+            (_, Some(fields)) => (number(&fields, 2), number(&fields, 3)),
+            (Ok(uid), None) => (Some(uid), None),
+            (Err(_), None) => (None, None),
+        };
+        let gid = match group {
+            None => own_gid,
+            Some(group) => match look_up("/etc/group", group)? {
+                Some(fields) => number(&fields, 2),
+                None => group.parse().ok(),
+            },
+        };
+        match (uid, gid) {
+            (Some(uid), Some(gid)) => Ok(Owner { uid: Uid::from_raw(uid), gid: Gid::from_raw(gid) }),
+            (None, _) => Err(Stop::Trouble(format!("--owner {text}: no such user"))),
+            (_, None) => Err(Stop::Trouble(format!("--owner {text}: no such group"))),
+        }
+    }
+}
+
+/// The line of a name in `/etc/passwd` or `/etc/group`. The file, not the C library: a static binary has no NSS.
+fn look_up(file: &str, name: &str) -> Result<Option<Vec<String>>, Stop> {
+    let text = std::fs::read(file).map_err(|e| Stop::io(file, &e))?;
+    let text = String::from_utf8_lossy(&text);
+    let mut lines = text.lines().map(|line| line.split(':').map(str::to_string).collect::<Vec<_>>());
+    Ok(lines.find(|fields| fields.first().is_some_and(|first| first == name)))
+}
+
+fn number(fields: &[String], index: usize) -> Option<u32> {
+    fields.get(index).and_then(|field| field.parse().ok())
+}
+
+/// Makes directories below one root.
+pub struct DirMaker {
+    path: PathBuf,
+    root: OwnedFd,
+    /// The components of the last directory, with what is open there; nothing where a dry run would have made it.
+    open: Vec<(Vec<u8>, Option<OwnedFd>)>,
+    rules: Rules,
+    would: HashSet<Vec<u8>>,
+}
+
+/// How directories are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Only tell what would be made.
+    pub dry_run: bool,
+    /// Who is to own them, if not who runs.
+    pub owner: Option<Owner>,
+    /// Their mode: the servers' 0755 less the `umask` of imapd.conf.
+    pub mode: Mode,
+}
+
+/// The mode that the servers give directories: 0755 less imapd.conf's `umask` (default 077), read as they read it:
+/// octal digits, anything else skipped (`global.c:cyrus_init`).
+pub fn mode_under(umask: Option<&[u8]>) -> Mode {
+    let digits = umask.unwrap_or(b"077").iter().filter(|b| (b'0'..=b'7').contains(b));
+    let umask = digits.fold(0_u32, |n, b| (n << 3 | u32::from(b - b'0')) & 0o777);
+    Mode::from_raw_mode(0o755 & !umask)
+}
+
+const OPEN: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::RDONLY);
+
+impl DirMaker {
+    /// Begins below `root`, which must be there: a missing one is an unmounted disk, not something to make.
+    pub fn new(root: &Path, rules: Rules) -> Result<DirMaker, Stop> {
+        // The root itself may be a link: it is the administrator's own word.
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
+        let fd = rustix::fs::open(root, flags, Mode::empty()).map_err(|e| {
+            let why = reason(&io::Error::from(e));
+            Stop::Trouble(format!("{}: {why}: is the disk mounted?", Name(root.as_os_str().as_bytes())))
+        })?;
+        Ok(DirMaker { path: root.to_path_buf(), root: fd, open: Vec::new(), rules, would: HashSet::new() })
+    }
+
+    /// Makes what is missing of `tail`, components between slashes. Calls `made` with the path of each new directory,
+    /// below the root.
+    pub fn make(&mut self, tail: &[u8], made: &mut dyn FnMut(&Path, &[u8])) -> Result<u64, Stop> {
+        let mut count = 0;
+        for (depth, part) in tail.split(|b| *b == b'/').enumerate() {
+            if self.open.get(depth).is_some_and(|(name, _)| name == part) {
+                continue;
+            }
+            self.open.truncate(depth);
+            let upto = &tail[..part.as_ptr().addr() - tail.as_ptr().addr() + part.len()];
+            let (fd, new) = self.step(part, upto)?;
+            if new {
+                count += 1;
+                made(&self.path, upto);
+            }
+            self.open.push((part.to_vec(), fd));
+        }
+        Ok(count)
+    }
+
+    fn step(&mut self, part: &[u8], upto: &[u8]) -> Result<(Option<OwnedFd>, bool), Stop> {
+        let parent = match self.open.last() {
+            None => &self.root,
+            Some((_, Some(fd))) => fd,
+            Some((_, None)) => return Ok((None, self.would.insert(upto.to_vec()))),
+        };
+        match rustix::fs::openat(parent, part, OPEN, Mode::empty()) {
+            Ok(fd) => return Ok((Some(fd), false)),
+            Err(Errno::NOENT) if self.rules.dry_run => return Ok((None, self.would.insert(upto.to_vec()))),
+            Err(Errno::NOENT) => {}
+            Err(Errno::LOOP | Errno::NOTDIR) => {
+                let what = "is a link or a file, not a directory, and nothing is made behind it";
+                return Err(self.trouble(upto, what));
+            }
+            Err(e) => return Err(self.failed(upto, e)),
+        }
+        if self.rules.owner.is_none() && rustix::process::geteuid().is_root() {
+            return Err(self.trouble(
+                upto,
+                "is to be made, but by root it would be root's, and the server could not use it: run as the Cyrus user, \
+                 or tell --owner cyrus:mail",
+            ));
+        }
+        let new = match rustix::fs::mkdirat(parent, part, self.rules.mode) {
+            Ok(()) => true,
+            // Somebody was quicker; what counts is that it is a directory.
+            Err(Errno::EXIST) => false,
+            Err(e) => return Err(self.failed(upto, e)),
+        };
+        let fd = rustix::fs::openat(parent, part, OPEN, Mode::empty()).map_err(|e| self.failed(upto, e))?;
+        if let Some(owner) = self.rules.owner
+            && new
+        {
+            rustix::fs::fchown(&fd, Some(owner.uid), Some(owner.gid)).map_err(|e| self.failed(upto, e))?;
+        }
+        Ok((Some(fd), new))
+    }
+
+    fn failed(&self, upto: &[u8], error: Errno) -> Stop {
+        self.trouble(upto, &reason(&io::Error::from(error)))
+    }
+
+    fn trouble(&self, upto: &[u8], what: &str) -> Stop {
+        let path = [self.path.as_os_str().as_bytes(), b"/", upto].concat();
+        Stop::Trouble(format!("{} {what}", Name(&path)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_are_the_servers() {
+        assert_eq!(mode_under(None).as_raw_mode(), 0o700);
+        assert_eq!(mode_under(Some(b"022")).as_raw_mode(), 0o755);
+        assert_eq!(mode_under(Some(b"0o27")).as_raw_mode(), 0o750);
+    }
+
+    #[test]
+    fn directories_are_made_once_and_never_behind_a_link() -> Result<(), Box<dyn std::error::Error>> {
+        let dir = tempfile::tempdir()?;
+        let outside = tempfile::tempdir()?;
+        std::os::unix::fs::symlink(outside.path(), dir.path().join("link"))?;
+        std::fs::write(dir.path().join("file"), "")?;
+        let id = (rustix::process::geteuid(), rustix::process::getegid());
+        let owner = Some(Owner { uid: id.0, gid: id.1 });
+        let rules = Rules { dry_run: false, owner, mode: mode_under(None) };
+        let mut maker = DirMaker::new(dir.path(), rules).map_err(|e| format!("{e:?}"))?;
+        let mut made = Vec::new();
+        let mut note = |_: &Path, tail: &[u8]| made.push(String::from_utf8_lossy(tail).into_owned());
+        for tail in ["user/bob", "user/bob/Sent", "user/bob-2", "user/bob/Sent", "user"] {
+            assert!(maker.make(tail.as_bytes(), &mut note).is_ok(), "{tail}");
+        }
+        assert_eq!(made, ["user", "user/bob", "user/bob/Sent", "user/bob-2"]);
+        for tail in ["link/x", "file/x"] {
+            assert!(maker.make(tail.as_bytes(), &mut |_, _| ()).is_err(), "{tail}");
+        }
+        assert_eq!(std::fs::read_dir(outside.path())?.count(), 0);
+        let mut dry = DirMaker::new(dir.path(), Rules { dry_run: true, ..rules }).map_err(|e| format!("{e:?}"))?;
+        let mut would = 0;
+        for tail in ["user/zoe/Sent", "user/bob", "user/zoe"] {
+            would += dry.make(tail.as_bytes(), &mut |_, _| ()).map_err(|e| format!("{e:?}"))?;
+        }
+        assert_eq!(would, 2);
+        assert!(!dir.path().join("user/zoe").exists());
+        Ok(())
+    }
+}

@@ -1,0 +1,389 @@
+//! Mailbox to directory: where each release keeps a mailbox, and which roots a host has.
+//!
+//! The rules are those of `imap/mailbox.c` and `imap/mboxname.c` at every release tag, checked against every path that
+//! the servers' own `mbpath` printed (`facts/layout.md` 0). Spools come over as they were, so the release is the one
+//! that wrote the spool.
+
+use crate::entry::local_part;
+use crate::imapd_conf::Conf;
+use crate::outcome::{Name, Refusal, Stop};
+use crate::version::{Release, v};
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+/// How directories are spread over one-letter directories (`hashimapspool`, `fulldirhash`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hash {
+    /// Not at all.
+    None,
+    /// By the first letter of the second component.
+    Basic,
+    /// By a sum over it, `A` to `W`.
+    Full,
+}
+
+/// How a release makes a path of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rule {
+    /// 2.0 to 2.5: every dot of the string becomes a slash.
+    Strings { sum: Sum, domains: bool },
+    /// 3.0 and later: the name is taken apart, and its parts are put together again.
+    Names,
+}
+
+/// How the full hash is summed up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sum {
+    /// 32 bits, up to the first dot.
+    Usual,
+    /// 2.0.17: over dots, too (`lib/util.c:238`), so folders of one user scatter.
+    OverDots,
+    /// 2.4.14: 64 bits (upstream issue 1523), which differs for names of more than ten letters or so.
+    Wide,
+}
+
+/// Where a spool of one release and configuration keeps its mailboxes.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// How it is hashed.
+    pub hash: Hash,
+    /// Whether names may have domains (`virtdomains`); 3.0 and later split them off in any case.
+    pub virtdomains: bool,
+    /// `defaultdomain`, whose mailboxes have no domain directory from 3.0 on.
+    pub defaultdomain: Option<Vec<u8>>,
+    /// The hierarchy of deleted mailboxes (`deletedprefix`).
+    pub deletedprefix: Vec<u8>,
+    rule: Option<Rule>,
+}
+
+impl Layout {
+    /// The layout that `conf` describes, of the spool of `release` if that is known.
+    pub fn new(conf: &Conf, release: Option<&Release>) -> Result<Layout, Stop> {
+        let virtdomains = !matches!(conf.get("virtdomains"), None | Some(b"off" | b"no" | b"0" | b"f" | b"false" | b"n"));
+        let hash = match (conf.switch("hashimapspool")?, conf.switch("fulldirhash")?) {
+            (false, _) => Hash::None,
+            (true, false) => Hash::Basic,
+            (true, true) => Hash::Full,
+        };
+        let rule = match release {
+            None => None,
+            Some(release) => {
+                if hash == Hash::Full {
+                    release.one_layout().map_err(Stop::Trouble)?;
+                }
+                Some(rule_of(release))
+            }
+        };
+        Ok(Layout {
+            hash,
+            virtdomains,
+            defaultdomain: conf.get("defaultdomain").map(<[u8]>::to_vec),
+            deletedprefix: conf.get("deletedprefix").unwrap_or(b"DELETED").to_vec(),
+            rule,
+        })
+    }
+
+    /// The same layout with another hash: for the question whether that one fits better.
+    pub fn with_hash(&self, hash: Hash) -> Layout {
+        Layout { hash, ..self.clone() }
+    }
+
+    /// Writes the path of a mailbox below its partition's root into `out`, without a slash before it.
+    ///
+    /// Refused is a name whose directory would be outside the root or another mailbox's; trouble is a name whose
+    /// directory hangs on a release that nobody told.
+    pub fn path(&self, mailbox: &[u8], out: &mut Vec<u8>) -> Result<Result<(), Refusal>, Stop> {
+        if let Err(refusal) = stays_inside(mailbox) {
+            return Ok(Err(refusal));
+        }
+        out.clear();
+        match self.rule {
+            Some(rule) => self.write(rule, mailbox, out),
+            None => {
+                let mut other = Vec::new();
+                self.write(Rule::Strings { sum: Sum::Usual, domains: true }, mailbox, out);
+                self.write(Rule::Names, mailbox, &mut other);
+                if *out != other {
+                    return Err(Stop::Trouble(format!(
+                        "the directory of {} hangs on the release of the spool ({} up to 2.5, {} from 3.0 on): \
+                         --from RELEASE, or --layout RELEASE",
+                        Name(mailbox),
+                        Name(out),
+                        Name(&other)
+                    )));
+                }
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    fn write(&self, rule: Rule, mailbox: &[u8], out: &mut Vec<u8>) {
+        match rule {
+            Rule::Strings { sum, domains } => self.write_string(mailbox, sum, domains && self.virtdomains, out),
+            Rule::Names => self.write_name(mailbox, out),
+        }
+    }
+
+    /// `mailbox_hash_mbox` of 2.0 to 2.3, `mboxname_hash` of 2.4 and 2.5.
+    fn write_string(&self, mailbox: &[u8], sum: Sum, domains: bool, out: &mut Vec<u8>) {
+        let mut name = mailbox;
+        if domains && let Some(bang) = memchr::memchr(b'!', mailbox) {
+            self.write_domain(&mailbox[..bang], sum, out);
+            name = &mailbox[bang + 1..];
+        }
+        if self.hash != Hash::None {
+            let hashed = match memchr::memchr(b'.', name) {
+                Some(dot) => &name[dot + 1..],
+                None => name,
+            };
+            out.extend_from_slice(&[self.letter(hashed, sum), b'/']);
+        }
+        out.extend(name.iter().map(|b| if *b == b'.' { b'/' } else { *b }));
+    }
+
+    fn write_domain(&self, domain: &[u8], sum: Sum, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"domain/");
+        if self.hash != Hash::None {
+            out.extend_from_slice(&[self.letter(domain, sum), b'/']);
+        }
+        out.extend_from_slice(domain);
+        out.push(b'/');
+    }
+
+    /// `mboxname_hash` of 3.0 and later, on what `mbname_from_intname` makes of the name.
+    fn write_name(&self, mailbox: &[u8], out: &mut Vec<u8>) {
+        let local = local_part(mailbox);
+        if local.len() < mailbox.len() {
+            let domain = &mailbox[..mailbox.len() - local.len() - 1];
+            // 3.0 and later have the default domain "internal" if none is set (lib/imapoptions).
+            if domain != self.defaultdomain.as_deref().unwrap_or(b"internal") {
+                self.write_domain(domain, Sum::Usual, out);
+            }
+        }
+        let mut boxes: Vec<&[u8]> = local.split(|b| *b == b'.').filter(|part| !part.is_empty()).collect();
+        let mut deleted = 0;
+        let stamp;
+        let mut parts: Vec<&[u8]> = Vec::with_capacity(boxes.len() + 2);
+        if boxes.len() > 2 && boxes[0] == self.deletedprefix {
+            deleted = boxes.pop().map_or(0, hexadecimal);
+            boxes.remove(0);
+        }
+        if deleted != 0 {
+            parts.push(&self.deletedprefix);
+        }
+        parts.extend(&boxes);
+        if deleted != 0 {
+            stamp = format!("{deleted:X}");
+            parts.push(stamp.as_bytes());
+        }
+        if self.hash != Hash::None
+            && let Some(hashed) = parts.get(1).or(parts.first())
+        {
+            // The name was decoded before it is hashed: `carol^smith` is `carol.smith`, and the sum stops at the dot.
+            let decoded: Vec<u8> = hashed.iter().map(|b| if *b == b'^' { b'.' } else { *b }).collect();
+            out.extend_from_slice(&[self.letter(&decoded, Sum::Usual), b'/']);
+        }
+        for (i, part) in parts.iter().enumerate() {
+            if i > 0 {
+                out.push(b'/');
+            }
+            out.extend_from_slice(part);
+        }
+    }
+
+    /// `dir_hash_c` of `lib/util.c`.
+    fn letter(&self, name: &[u8], sum: Sum) -> u8 {
+        if self.hash == Hash::Basic {
+            return match name.first().map(u8::to_ascii_lowercase) {
+                Some(letter @ b'a'..=b'z') => letter,
+                _ => b'q',
+            };
+        }
+        let end = match sum {
+            Sum::OverDots => name.len(),
+            _ => memchr::memchr(b'.', name).unwrap_or(name.len()),
+        };
+        let n = name[..end].iter().fold(0_u64, |n, byte| {
+            let n = ((n << 3) ^ (n >> 5)) ^ u64::from(*byte);
+            if sum == Sum::Wide { n } else { n & 0xffff_ffff }
+        });
+        // n % 23 is below 23.
+        b'A' + (n % 23) as u8
+    }
+}
+
+fn rule_of(release: &Release) -> Rule {
+    if release.since(v(3, 0, 0)) {
+        return Rule::Names;
+    }
+    let sum = match () {
+        () if !release.since(v(2, 1, 0)) => Sum::OverDots,
+        () if release.since(v(2, 4, 14)) && !release.since(v(2, 4, 15)) => Sum::Wide,
+        () => Sum::Usual,
+    };
+    Rule::Strings { sum, domains: release.since(v(2, 2, 0)) }
+}
+
+/// C's `strtoul(text, 16)` as far as a stamp goes.
+fn hexadecimal(text: &[u8]) -> u32 {
+    let digits = text.strip_prefix(b"0x").or(text.strip_prefix(b"0X")).unwrap_or(text);
+    digits
+        .iter()
+        .map_while(|b| char::from(*b).to_digit(16))
+        .fold(0_u32, |n, digit| n.wrapping_mul(16).wrapping_add(digit))
+}
+
+/// Whether the path of a name can only be its own and below its root. Dots become slashes in every release, so a name
+/// cannot climb; its domain is copied as it stands (`..!user.x`, `../../etc!user.x`), and nothing in Cyrus stops it.
+fn stays_inside(mailbox: &[u8]) -> Result<(), Refusal> {
+    let local = local_part(mailbox);
+    if mailbox.iter().any(|b| matches!(b, b'/' | 0)) {
+        return Err(Refusal::with("name with a slash", "its directory is another mailbox's, or outside the partition"));
+    }
+    if local.len() < mailbox.len() && matches!(&mailbox[..mailbox.len() - local.len() - 1], b"" | b"." | b"..") {
+        return Err(Refusal::with("domain that is no directory", "it would lead out of the partition"));
+    }
+    if local.split(|b| *b == b'.').any(<[u8]>::is_empty) {
+        return Err(Refusal::with("name with an empty component", "its directory is another mailbox's"));
+    }
+    Ok(())
+}
+
+/// The roots of one partition.
+#[derive(Clone, Debug, Default)]
+pub struct Roots {
+    /// `partition-NAME`.
+    pub data: PathBuf,
+    /// Where `cyrus.header` belongs: the metapartition if `metapartition_files` names `header`.
+    pub header: PathBuf,
+    /// Every other root that holds files of its mailboxes, `header`'s included.
+    pub meta: Vec<PathBuf>,
+}
+
+/// The words of `metapartition_files` that imapd.conf of any release may have.
+const META_WORDS: &[&str] = &["header", "index", "cache", "expunge", "squat", "annotations", "lock", "dav", "archivecache"];
+
+/// What the roots of a host are, by partition.
+#[derive(Debug, Default)]
+pub struct Roster {
+    roots: HashMap<Vec<u8>, Roots>,
+    /// Where the partitions were declared, for messages.
+    pub declared_in: String,
+}
+
+impl Roster {
+    /// The partitions that `conf` declares.
+    pub fn new(conf: &Conf) -> Result<Roster, Stop> {
+        let words: Vec<&[u8]> = conf
+            .get("metapartition_files")
+            .unwrap_or_default()
+            .split(u8::is_ascii_whitespace)
+            .filter(|word| !word.is_empty())
+            .collect();
+        if let Some(word) = words.iter().find(|word| !META_WORDS.iter().any(|known| known.as_bytes() == **word)) {
+            return Err(Stop::Trouble(format!(
+                "{}: metapartition_files: unknown word {}: the server would not start",
+                conf.path(),
+                Name(word)
+            )));
+        }
+        let mut roster = Roster { roots: HashMap::new(), declared_in: conf.path().to_string() };
+        for name in conf.partitions() {
+            let data = path_of(conf.partition(name).unwrap_or_default());
+            let mut roots = Roots { header: data.clone(), meta: Vec::new(), data };
+            if let Some(meta) = conf.metapartition(name).map(path_of)
+                && !words.is_empty()
+            {
+                if words.contains(&&b"header"[..]) {
+                    roots.header.clone_from(&meta);
+                }
+                roots.meta.push(meta);
+            }
+            // Undocumented, from 2.4 on, and stronger than metapartition_files.
+            for word in ["header", "index", "cache", "squat", "dav", "archivecache"] {
+                let key = [format!("metadir-{word}-").as_bytes(), name].concat();
+                if let Some(meta) = conf.get(&String::from_utf8_lossy(&key)).map(path_of) {
+                    if word == "header" {
+                        roots.header.clone_from(&meta);
+                    }
+                    roots.meta.push(meta);
+                }
+            }
+            roots.meta.sort();
+            roots.meta.dedup();
+            roots.meta.retain(|meta| *meta != roots.data);
+            roster.roots.insert(name.to_vec(), roots);
+        }
+        Ok(roster)
+    }
+
+    /// Declares one partition from the command line, `NAME=DIR`.
+    pub fn declare(&mut self, name: Vec<u8>, roots: Roots) {
+        self.roots.insert(name, roots);
+    }
+
+    /// The roots of a partition.
+    pub fn get(&self, partition: &[u8]) -> Option<&Roots> {
+        self.roots.get(partition)
+    }
+
+    /// All partitions with their roots, sorted by name.
+    pub fn all(&self) -> Vec<(&[u8], &Roots)> {
+        let mut all: Vec<_> = self.roots.iter().map(|(name, roots)| (name.as_slice(), roots)).collect();
+        all.sort_unstable_by_key(|(name, _)| *name);
+        all
+    }
+}
+
+fn path_of(bytes: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(hash: Hash, rule: Option<Rule>) -> Layout {
+        Layout { hash, virtdomains: true, defaultdomain: None, deletedprefix: b"DELETED".to_vec(), rule }
+    }
+
+    const OLD: Option<Rule> = Some(Rule::Strings { sum: Sum::Usual, domains: true });
+    const NEW: Option<Rule> = Some(Rule::Names);
+
+    fn path(layout: &Layout, mailbox: &str) -> Result<String, &'static str> {
+        let mut out = Vec::new();
+        match layout.path(mailbox.as_bytes(), &mut out) {
+            Ok(Ok(())) => Ok(String::from_utf8_lossy(&out).into_owned()),
+            Ok(Err(refusal)) => Err(refusal.kind),
+            Err(_) => Err("ask"),
+        }
+    }
+
+    #[test]
+    fn the_rules_that_changed_at_3_0() {
+        for (mailbox, hash, old, new) in [
+            ("user.carol^smith", Hash::Full, "E/user/carol^smith", "B/user/carol^smith"),
+            ("user.carol^smith", Hash::Basic, "c/user/carol^smith", "c/user/carol^smith"),
+            ("internal!user.ivy", Hash::None, "domain/internal/user/ivy", "user/ivy"),
+            ("example.com!user.x", Hash::Full, "domain/O/example.com/F/user/x", "domain/O/example.com/F/user/x"),
+            ("DELETED.user.zoe.Sent", Hash::None, "DELETED/user/zoe/Sent", "user/zoe"),
+            ("DELETED.user.alice.0b04466a", Hash::None, "DELETED/user/alice/0b04466a", "DELETED/user/alice/B04466A"),
+            ("user", Hash::Basic, "u/user", "u/user"),
+        ] {
+            assert_eq!(path(&layout(hash, OLD), mailbox).as_deref(), Ok(old));
+            assert_eq!(path(&layout(hash, NEW), mailbox).as_deref(), Ok(new));
+            let asked = path(&layout(hash, None), mailbox);
+            assert_eq!(asked.is_ok(), old == new, "{mailbox}");
+        }
+    }
+
+    #[test]
+    fn nothing_leaves_its_root() {
+        for mailbox in ["../../etc!user.x", "..!user.x", "!user.x", "user..x", "user.x.", ".x", "user.a/b", "a/../../b"] {
+            for rule in [OLD, NEW, None] {
+                assert!(path(&layout(Hash::None, rule), mailbox).is_err_and(|kind| kind != "ask"), "{mailbox}");
+            }
+        }
+    }
+}
