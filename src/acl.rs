@@ -108,12 +108,7 @@ impl Reader {
         if alive & D != 0 && (always || before & delete == 0) {
             granted |= delete;
         }
-        Reading {
-            rights: Rights(granted),
-            has_macro: found & (C | D) != 0,
-            has_inert: found & inert != 0,
-            has_unknown,
-        }
+        Reading { rights: Rights(granted), has_macro: found & (C | D) != 0, has_inert: found & inert != 0, has_unknown }
     }
 }
 

@@ -54,11 +54,15 @@ impl Loader {
         self.takes_name(entry.mailbox())?;
         self.takes_type(entry, mbtype)?;
         if entry.partition().len() > partition::MAX_LEN {
-            let detail = format!("{} bytes; every loader takes at most {}", entry.partition().len(), partition::MAX_LEN);
+            let detail =
+                format!("{} bytes; every loader takes at most {}", entry.partition().len(), partition::MAX_LEN);
             return Err(Refusal::with("partition name too long", detail));
         }
         if length >= MAX_LINE {
-            let detail = format!("{} bytes with its newline; the loader reads {MAX_LINE} and takes the rest for a mailbox", length + 1);
+            let detail = format!(
+                "{} bytes with its newline; the loader reads {MAX_LINE} and takes the rest for a mailbox",
+                length + 1
+            );
             return Err(Refusal::with("line too long for the loader", detail));
         }
         if let Some(dlist) = self.dlist {
@@ -75,16 +79,23 @@ impl Loader {
         if mailbox.len() > MAX_COMPONENT {
             let longest = local_part(mailbox).split(|b| *b == b'.').map(<[u8]>::len).max().unwrap_or(0);
             if longest > MAX_COMPONENT {
-                let detail = format!("{longest} bytes between dots; no directory can have a name of more than {MAX_COMPONENT}");
+                let detail =
+                    format!("{longest} bytes between dots; no directory can have a name of more than {MAX_COMPONENT}");
                 return Err(Refusal::with("component of the name too long", detail));
             }
         }
         if self.release.since(v(3, 0, 0)) {
             if mailbox.first() == Some(&b'$') {
-                return Err(Refusal::with("name begins with $", format!("{} keeps such records for itself and never shows the mailbox", self.release)));
+                return Err(Refusal::with(
+                    "name begins with $",
+                    format!("{} keeps such records for itself and never shows the mailbox", self.release),
+                ));
             }
             if loses_its_stamp(mailbox) {
-                let detail = format!("{} takes the last part for a time of deletion, and so another mailbox's directory for this one's", self.release);
+                let detail = format!(
+                    "{} takes the last part for a time of deletion, and so another mailbox's directory for this one's",
+                    self.release
+                );
                 return Err(Refusal::with("DELETED name without a stamp", detail));
             }
         }
@@ -97,7 +108,9 @@ impl Loader {
         }
         if mbtype.has(Mbtype::RESERVE) {
             // Measured on 2.3.7 and 2.3.19 with mbtype 2 and 6: messages and cyrus.* files are gone after a start.
-            let detail = format!("mbtype {mbtype}: at its next start the server deletes the mailbox with its mail; a CREATE was never finished: make it 0 or --drop reserve");
+            let detail = format!(
+                "mbtype {mbtype}: at its next start the server deletes the mailbox with its mail; a CREATE was never finished: make it 0 or --drop reserve"
+            );
             return Err(Refusal::with("reserved mailbox", detail));
         }
         if let Some(unknown) = mbtype.unknown_to(&self.release) {
@@ -116,7 +129,10 @@ impl Loader {
             return Ok(());
         }
         if !self.release.since(v(3, 0, 0)) {
-            return Err(Refusal::with(kind, format!("{} does not split server!partition when it loads; --drop remote", self.release)));
+            return Err(Refusal::with(
+                kind,
+                format!("{} does not split server!partition when it loads; --drop remote", self.release),
+            ));
         }
         match entry.server() {
             // 3.0 splits at the last `!`: `a!b!c` was stored as `b!c` (3.0.18).
@@ -167,7 +183,12 @@ pub fn takes_as_it_is(entry: &Entry<'_>, latest: Option<&Release>, report: &mut 
             "2.2 to 2.4 ignore its last identifier, 2.5 and later give it its rights: mend the line",
         )),
         Some(_) => {
-            report.notice(entry.at, "ACL not closed by a TAB", ": 2.2 to 2.4 ignore its last identifier", entry.mailbox());
+            report.notice(
+                entry.at,
+                "ACL not closed by a TAB",
+                ": 2.2 to 2.4 ignore its last identifier",
+                entry.mailbox(),
+            );
             Ok(())
         }
     }
@@ -242,6 +263,11 @@ impl Converter {
         }
     }
 
+    /// For a list that was converted before: what `to` loads, without another look at what rights meant on `from`.
+    pub fn for_loading(from: Option<&Release>, to: &Release) -> Converter {
+        Converter { readers: None, ..Converter::new(from, to.dialect(), to) }
+    }
+
     /// Converts one entry.
     pub fn convert(&self, entry: &Entry<'_>, changes: &mut Changes, report: &mut Report) -> Result<Converted, Refusal> {
         let kind = entry.kind();
@@ -308,7 +334,8 @@ impl Converter {
         if kind == Kind::Remote && entry.server().is_none() {
             self.refuse_bare_server(entry)?;
         }
-        if entry.server().is_some() && to != entry.dialect && !mbtype.has(Mbtype::REMOTE) && !mbtype.has(Mbtype::MOVING) {
+        if entry.server().is_some() && to != entry.dialect && !mbtype.has(Mbtype::REMOTE) && !mbtype.has(Mbtype::MOVING)
+        {
             let detail = format!("mbtype {mbtype} says that it is local");
             return Err(Refusal::with("server!partition of a local mailbox", detail));
         }
@@ -346,7 +373,10 @@ impl Converter {
             }
             let detail = format!("{} of {}", Name(pair.rights), Name(pair.identifier));
             if self.to.era() == Era::Rfc2086 {
-                return Err(Refusal::with("rights that the target does not have", format!("{detail}: {} knows RFC 2086 only", self.to)));
+                return Err(Refusal::with(
+                    "rights that the target does not have",
+                    format!("{detail}: {} knows RFC 2086 only", self.to),
+                ));
             }
             let detail = format!(" ({detail}; mbx-acl-rewrite keeps their meaning)");
             report.notice(entry.at, "rights that the two releases read differently", detail, entry.mailbox());

@@ -9,8 +9,8 @@ use crate::outcome::{Account, At, Refusal, Report, Status, Stop};
 use crate::seal::{self, Mark, Releases};
 use crate::stream::{Block, Input, Output, Shape};
 use crate::version::Dialect;
-use memchr::{memchr, memchr2};
 use clap::Parser;
+use memchr::{memchr, memchr2};
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -198,7 +198,10 @@ impl<F: Filter> Running<'_, F> {
             if block.first {
                 self.refuse_what_is_no_text(block.bytes, &block.file)?;
                 if joined && self.heading.sealed && self.end.is_none() {
-                    return Err(Stop::Refused(format!("{}: a sealed list is not whole where this file begins", block.file)));
+                    return Err(Stop::Refused(format!(
+                        "{}: a sealed list is not whole where this file begins",
+                        block.file
+                    )));
                 }
             }
             let lines = match block.shape {
@@ -443,7 +446,9 @@ impl<F: Filter> Running<'_, F> {
         let mark = seal::read(line).map_err(|e| Stop::Refused(format!("{at}: {e}: not a whole list")))?;
         match mark {
             Mark::Abort => Err(Stop::Upstream([line, b"\n"].concat())),
-            _ if self.end.is_some() => Err(Stop::Refused(format!("{at}: something stands behind the end mark: not one whole list"))),
+            _ if self.end.is_some() => {
+                Err(Stop::Refused(format!("{at}: something stands behind the end mark: not one whole list")))
+            }
             Mark::List(releases) => {
                 if self.begun || self.heading.sealed || self.account.read > 0 {
                     return Err(Stop::Refused(format!("{at}: a list mark in the middle: not one whole list")));
@@ -452,21 +457,19 @@ impl<F: Filter> Running<'_, F> {
                 self.heading.sealed = true;
                 Ok(())
             }
-            Mark::End(count) => {
-                match count {
-                    Some(count) if count != self.account.read => Err(Stop::Refused(format!(
-                        "{at}: the end mark says {count} entries, {} came: not a whole list",
-                        self.account.read
-                    ))),
-                    None if self.heading.sealed => {
-                        Err(Stop::Refused(format!("{at}: the end mark of a sealed list must have its count")))
-                    }
-                    _ => {
-                        self.end = Some(Mark::End(count));
-                        Ok(())
-                    }
+            Mark::End(count) => match count {
+                Some(count) if count != self.account.read => Err(Stop::Refused(format!(
+                    "{at}: the end mark says {count} entries, {} came: not a whole list",
+                    self.account.read
+                ))),
+                None if self.heading.sealed => {
+                    Err(Stop::Refused(format!("{at}: the end mark of a sealed list must have its count")))
                 }
-            }
+                _ => {
+                    self.end = Some(Mark::End(count));
+                    Ok(())
+                }
+            },
         }
     }
 

@@ -45,9 +45,11 @@ impl Conf {
             None => Ok(false),
             Some(b"1" | b"yes" | b"true" | b"t" | b"on" | b"y") => Ok(true),
             Some(b"0" | b"no" | b"false" | b"f" | b"off" | b"n") => Ok(false),
-            Some(value) => {
-                Err(Stop::Trouble(format!("{}: {option}: non-switch value {}: the server would not start", self.path, Name(value))))
-            }
+            Some(value) => Err(Stop::Trouble(format!(
+                "{}: {option}: non-switch value {}: the server would not start",
+                self.path,
+                Name(value)
+            ))),
         }
     }
 
@@ -139,8 +141,9 @@ mod tests {
 
     #[test]
     fn as_the_server_reads_it() {
-        let Ok(read) = conf("# c \\\nswallowed: yes\nPartition-Default: /srv/a:b \t\r\n\npartition-0:/x\nlong: a\\\n  b\nhashimapspool: t\n")
-        else {
+        let Ok(read) = conf(
+            "# c \\\nswallowed: yes\nPartition-Default: /srv/a:b \t\r\n\npartition-0:/x\nlong: a\\\n  b\nhashimapspool: t\n",
+        ) else {
             panic!("good configuration refused")
         };
         assert_eq!(read.partition(b"default"), Some(&b"/srv/a:b"[..]));
@@ -154,7 +157,15 @@ mod tests {
 
     #[test]
     fn what_the_server_would_die_of() {
-        for text in ["a : b\n", "a:\n", "a: 1\nA: 2\n", "\u{feff}a: 1\n", "@other: x\n", "no colon\n", "@include: /no/such/file\n"] {
+        for text in [
+            "a : b\n",
+            "a:\n",
+            "a: 1\nA: 2\n",
+            "\u{feff}a: 1\n",
+            "@other: x\n",
+            "no colon\n",
+            "@include: /no/such/file\n",
+        ] {
             assert!(conf(text).is_err(), "{text:?}");
         }
         assert!(conf("fulldirhash: True\n").is_ok_and(|c| c.switch("fulldirhash").is_err()));

@@ -18,6 +18,7 @@ pub mod convert;
 pub mod dialect;
 pub mod entry;
 pub mod filter;
+pub mod hold;
 pub mod imapd_conf;
 pub mod mbtype;
 pub mod metadata;

@@ -86,7 +86,9 @@ impl SpoolOptions {
                 ];
                 Ok(Conf::of(switches.iter().filter(|(_, on)| *on).map(|(option, _)| (*option, "yes"))))
             }
-            None => Err(Stop::Trouble("-C FILE is wanted: the imapd.conf of this host tells where mailboxes are".to_string())),
+            None => Err(Stop::Trouble(
+                "-C FILE is wanted: the imapd.conf of this host tells where mailboxes are".to_string(),
+            )),
         }
     }
 
@@ -98,7 +100,9 @@ impl SpoolOptions {
     /// Splits the words of an option `NAME=DIR`.
     pub fn pairs(option: &str, words: &[OsString]) -> Result<Vec<(Vec<u8>, PathBuf)>, Stop> {
         let split = |word: &OsString| match split_pair(word) {
-            Some((name, dir)) if !name.is_empty() && !dir.is_empty() => Ok((name, PathBuf::from(OsStr::from_bytes(&dir)))),
+            Some((name, dir)) if !name.is_empty() && !dir.is_empty() => {
+                Ok((name, PathBuf::from(OsStr::from_bytes(&dir))))
+            }
             _ => Err(Stop::Trouble(format!("{option} {}: NAME=DIR is wanted", word.display()))),
         };
         words.iter().map(split).collect()
@@ -110,9 +114,12 @@ pub fn side_file(path: &std::path::Path) -> Result<File, Stop> {
     File::create(path).map_err(|e| Stop::io(Name(path.as_os_str().as_bytes()), &e))
 }
 
+/// Old names with their new ones, as they were told.
+pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Splits operands into renames, `OLD=NEW`, and files. A file of such a name is given with its directory, `./a=b`: no
 /// partition has a slash.
-pub fn split_renames(operands: Vec<OsString>) -> (Vec<(Vec<u8>, Vec<u8>)>, Vec<OsString>) {
+pub fn split_renames(operands: Vec<OsString>) -> (Pairs, Vec<OsString>) {
     let mut renames = Vec::new();
     let mut files = Vec::new();
     for operand in operands {
@@ -132,7 +139,7 @@ pub fn split_pair(word: &OsStr) -> Option<(Vec<u8>, Vec<u8>)> {
 }
 
 /// Reads a csv file of two columns, old and new; a first line `old,new` is a heading.
-pub fn read_pairs(path: &std::path::Path) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Stop> {
+pub fn read_pairs(path: &std::path::Path) -> Result<Pairs, Stop> {
     let name = Name(path.as_os_str().as_bytes()).to_string();
     let file = File::open(path).map_err(|e| Stop::io(&name, &e))?;
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(file);

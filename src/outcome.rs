@@ -227,6 +227,11 @@ impl Report {
     /// A finding about the whole list, for which the status is 1.
     pub fn finding(&mut self, kind: &'static str, text: impl fmt::Display) {
         self.spoil(Status::Refused);
+        self.told(kind, text);
+    }
+
+    /// Something found about the whole list that is judged elsewhere.
+    pub fn told(&mut self, kind: &'static str, text: impl fmt::Display) {
         if self.first_of(kind) {
             self.line(format_args!("{text}"));
         }
@@ -341,7 +346,7 @@ impl fmt::Display for Account {
             write!(f, ", {} refused", Count(self.refused))?;
         }
         if self.unwritten > 0 {
-            write!(f, ", {} held back by the abort", Count(self.unwritten))?;
+            write!(f, ", {} held back", Count(self.unwritten))?;
         }
         Ok(())
     }

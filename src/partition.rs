@@ -10,8 +10,7 @@ pub const NULL: &[u8] = b"(null)";
 /// lower case and looked up as they stand, so a partition with an upper-case letter is never found
 /// (`facts/layout.md` 3).
 pub fn can_be_declared(name: &[u8]) -> bool {
-    (1..=MAX_LEN).contains(&name.len())
-        && name.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
+    (1..=MAX_LEN).contains(&name.len()) && name.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
 }
 
 /// Whether the place of an entry that has no `!` can only be a server: host names may have dots, partitions may not.

@@ -140,7 +140,16 @@ mod tests {
         assert_eq!(read(b"!mbx-end 103"), Ok(Mark::End(Some(103))));
         assert_eq!(read(b"!mbx-end"), Ok(Mark::End(None)));
         assert_eq!(read(b"!mbx-abort mbx-parse: no"), Ok(Mark::Abort));
-        for bad in ["!mbx-end x", "!mbx-end -1", "!mbx-end 1 2", "!mbx-list from", "!mbx-list from 9", "!mbx-list to 2.3.7 to 2.3.7", "!mbx-", "!mbx-endless"] {
+        for bad in [
+            "!mbx-end x",
+            "!mbx-end -1",
+            "!mbx-end 1 2",
+            "!mbx-list from",
+            "!mbx-list from 9",
+            "!mbx-list to 2.3.7 to 2.3.7",
+            "!mbx-",
+            "!mbx-endless",
+        ] {
             assert!(read(bad.as_bytes()).is_err(), "{bad}");
         }
         out.clear();

@@ -59,7 +59,8 @@ pub struct Layout {
 impl Layout {
     /// The layout that `conf` describes, of the spool of `release` if that is known.
     pub fn new(conf: &Conf, release: Option<&Release>) -> Result<Layout, Stop> {
-        let virtdomains = !matches!(conf.get("virtdomains"), None | Some(b"off" | b"no" | b"0" | b"f" | b"false" | b"n"));
+        let virtdomains =
+            !matches!(conf.get("virtdomains"), None | Some(b"off" | b"no" | b"0" | b"f" | b"false" | b"n"));
         let hash = match (conf.switch("hashimapspool")?, conf.switch("fulldirhash")?) {
             (false, _) => Hash::None,
             (true, false) => Hash::Basic,
@@ -194,10 +195,8 @@ impl Layout {
     /// `dir_hash_c` of `lib/util.c`.
     fn letter(&self, name: &[u8], sum: Sum) -> u8 {
         if self.hash == Hash::Basic {
-            return match name.first().map(u8::to_ascii_lowercase) {
-                Some(letter @ b'a'..=b'z') => letter,
-                _ => b'q',
-            };
+            let first = name.first().map_or(b'q', u8::to_ascii_lowercase);
+            return if first.is_ascii_lowercase() { first } else { b'q' };
         }
         let end = match sum {
             Sum::OverDots => name.len(),
@@ -261,7 +260,8 @@ pub struct Roots {
 }
 
 /// The words of `metapartition_files` that imapd.conf of any release may have.
-const META_WORDS: &[&str] = &["header", "index", "cache", "expunge", "squat", "annotations", "lock", "dav", "archivecache"];
+const META_WORDS: &[&str] =
+    &["header", "index", "cache", "expunge", "squat", "annotations", "lock", "dav", "archivecache"];
 
 /// What the roots of a host are, by partition.
 #[derive(Debug, Default)]
@@ -380,7 +380,8 @@ mod tests {
 
     #[test]
     fn nothing_leaves_its_root() {
-        for mailbox in ["../../etc!user.x", "..!user.x", "!user.x", "user..x", "user.x.", ".x", "user.a/b", "a/../../b"] {
+        for mailbox in ["../../etc!user.x", "..!user.x", "!user.x", "user..x", "user.x.", ".x", "user.a/b", "a/../../b"]
+        {
             for rule in [OLD, NEW, None] {
                 assert!(path(&layout(Hash::None, rule), mailbox).is_err_and(|kind| kind != "ask"), "{mailbox}");
             }

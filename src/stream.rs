@@ -110,10 +110,7 @@ impl Input {
         if operands.is_empty() {
             return vec![Source::Stdin];
         }
-        operands
-            .iter()
-            .map(|name| if name == "-" { Source::Stdin } else { Source::File(name.clone()) })
-            .collect()
+        operands.iter().map(|name| if name == "-" { Source::Stdin } else { Source::File(name.clone()) }).collect()
     }
 
     /// Whether more than one source makes up the list.
@@ -218,7 +215,9 @@ impl Input {
         drop(child.stdout.take());
         match child.wait() {
             Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(Stop::Refused(format!("{name}: ended with {status}: its list cannot be trusted to be whole"))),
+            Ok(status) => {
+                Err(Stop::Refused(format!("{name}: ended with {status}: its list cannot be trusted to be whole")))
+            }
             Err(e) => Err(Stop::Trouble(format!("{name}: cannot wait for it: {}", reason(&e)))),
         }
     }
@@ -244,7 +243,9 @@ fn open(source: Source) -> Result<(Open, Arc<str>), Stop> {
             let Some((program, args)) = words.split_first() else {
                 return Err(Stop::Trouble("no command behind --".to_string()));
             };
-            let name = Name(program.as_bytes()).to_string();
+            // `sh -c COMMAND` is called by its command.
+            let shown = if args.len() == 2 && args[0] == "-c" { &args[1] } else { program };
+            let name = Name(shown.as_bytes()).to_string();
             // Not our standard input: an ssh would eat the script that the pipeline stands in.
             let child = Command::new(program)
                 .args(args)

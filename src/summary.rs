@@ -104,7 +104,8 @@ impl Summary {
         if local.len() < mailbox.len() {
             self.domains.add(&mailbox[..mailbox.len() - local.len() - 1]);
         }
-        for (len, longest) in [(mailbox.len(), &mut self.longest_name), (entry.bytes.len() + 1, &mut self.longest_line)] {
+        for (len, longest) in [(mailbox.len(), &mut self.longest_name), (entry.bytes.len() + 1, &mut self.longest_line)]
+        {
             if len > longest.0 {
                 *longest = (len, mailbox.to_vec());
             }
@@ -221,7 +222,9 @@ impl Rows {
         let mbtype = entry.mbtype().map(|mbtype| mbtype.names()).unwrap_or_default();
         let (server, partition) = match (entry.kind(), entry.server()) {
             (Kind::Remote, None) => (entry.partition(), &b""[..]),
-            (Kind::Tombstone | Kind::Intermediate, None) if entry.partition() == crate::partition::NULL => (&b""[..], &b""[..]),
+            (Kind::Tombstone | Kind::Intermediate, None) if entry.partition() == crate::partition::NULL => {
+                (&b""[..], &b""[..])
+            }
             (_, server) => (server.unwrap_or_default(), entry.partition()),
         };
         match &mut self.to {
@@ -235,9 +238,7 @@ impl Rows {
                     acl.push(b' ');
                     acl.extend_from_slice(pair.rights);
                 }
-                writer
-                    .write_record([entry.mailbox(), mbtype.as_bytes(), server, partition, acl])
-                    .map_err(csv_failed)
+                writer.write_record([entry.mailbox(), mbtype.as_bytes(), server, partition, acl]).map_err(csv_failed)
             }
             RowWriter::Lines(out) => {
                 let mut lossy = false;

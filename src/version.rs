@@ -296,7 +296,9 @@ mod tests {
         for part in ["up to 2.3.0", "2.3.1 to 2.3.3", "2.3.4 to 2.3.7", "2.3.8 to 2.3.9", "2.3.14 and later"] {
             assert!(refused.contains(part), "{refused}");
         }
-        for text in ["3", "2.3.x", "", "2.3.4.5", "v2.3", "2.2.13-rpm", "99999.1", "2..1", "3.14.0", "1.5", "3.6.0-beta2"] {
+        for text in
+            ["3", "2.3.x", "", "2.3.4.5", "v2.3", "2.2.13-rpm", "99999.1", "2..1", "3.14.0", "1.5", "3.6.0-beta2"]
+        {
             assert!(text.parse::<Release>().is_err(), "{text}");
         }
     }

@@ -147,10 +147,12 @@ impl Rewrite {
         }
         reading.rights.write(&mut self.scratch);
         if reading.has_inert {
-            let detail = format_args!(" ({} of {} becomes {})", Name(pair.rights), Name(pair.identifier), Name(&self.scratch));
+            let detail =
+                format_args!(" ({} of {} becomes {})", Name(pair.rights), Name(pair.identifier), Name(&self.scratch));
             report.notice(entry.at, "letters that the old server ignored are left out", detail, entry.mailbox());
         } else if reading.has_unknown {
-            let detail = format_args!(" ({} of {} becomes {})", Name(pair.rights), Name(pair.identifier), Name(&self.scratch));
+            let detail =
+                format_args!(" ({} of {} becomes {})", Name(pair.rights), Name(pair.identifier), Name(&self.scratch));
             report.notice(entry.at, "letters that no server knows are left out", detail, entry.mailbox());
         }
         true
@@ -202,7 +204,10 @@ impl Filter for Rewrite {
         }
         if !self.grants.is_empty() && matches!(entry.kind(), Kind::Mailbox | Kind::Remote) {
             if !acl::is_closed(entry.acl()) {
-                return Ok(Verdict::Refuse(Refusal::with("ACL not closed by a TAB", "a grant behind it would bring its last identifier to life")));
+                return Ok(Verdict::Refuse(Refusal::with(
+                    "ACL not closed by a TAB",
+                    "a grant behind it would bring its last identifier to life",
+                )));
             }
             for (i, (identifier, rights)) in self.grants.iter().enumerate() {
                 if self.met[i] {
@@ -245,7 +250,12 @@ fn rewrite(options: Options, report: &mut Report) -> Result<Account, Stop> {
             Some((old, new)) if new.iter().all(u8::is_ascii_alphanumeric) && !new.is_empty() => {
                 whole.insert(old, new);
             }
-            _ => return Err(Stop::Trouble(format!("--rights {}: OLD=NEW is wanted, both of letters and digits", word.display()))),
+            _ => {
+                return Err(Stop::Trouble(format!(
+                    "--rights {}: OLD=NEW is wanted, both of letters and digits",
+                    word.display()
+                )));
+            }
         }
     }
     let mut identifiers = HashMap::new();

@@ -154,9 +154,9 @@ impl Check {
 fn stands_in(layout: &Layout, roots: &Roots, mailbox: &[u8]) -> bool {
     let mut tail = Vec::new();
     matches!(layout.path(mailbox, &mut tail), Ok(Ok(())))
-        && [&roots.header, &roots.data].iter().any(|root| {
-            root.join(Path::new(std::ffi::OsStr::from_bytes(&tail))).join("cyrus.header").is_file()
-        })
+        && [&roots.header, &roots.data]
+            .iter()
+            .any(|root| root.join(Path::new(std::ffi::OsStr::from_bytes(&tail))).join("cyrus.header").is_file())
 }
 
 fn show(path: &Path) -> String {
@@ -269,21 +269,31 @@ impl Filter for Check {
             }
             Some(_) => {}
             None => {
-                let mut names: Vec<_> = self.partitions.keys().collect();
-                names.sort();
-                for name in names {
-                    let partition = &self.partitions[name];
-                    if partition.missing >= SUSPICIOUS && partition.missing * 2 > partition.entries {
-                        return Err(Stop::Refused(format!(
-                            "{} of {} mailboxes of partition {} are missing at {}{}. A wrong map, or a disk that is \
-                             not mounted? (--max-missing if it is right)",
-                            Count(partition.missing),
-                            Count(partition.entries),
+                let mut suspicious: Vec<_> = self
+                    .partitions
+                    .iter()
+                    .filter(|(_, part)| part.missing >= SUSPICIOUS && part.missing * 2 > part.entries)
+                    .collect();
+                suspicious.sort_by_key(|(name, _)| *name);
+                for (name, part) in &suspicious {
+                    report.finding(
+                        "partition missing",
+                        format_args!(
+                            "{} of {} mailboxes of partition {} are missing at {}{}",
+                            Count(part.missing),
+                            Count(part.entries),
                             Name(name),
-                            show(&partition.roots.header),
-                            self.elsewhere(name, partition)
-                        )));
-                    }
+                            show(&part.roots.header),
+                            self.elsewhere(name, part)
+                        ),
+                    );
+                }
+                if !suspicious.is_empty() {
+                    return Err(Stop::Refused(
+                        "more than half of a partition is missing: a wrong map, or a disk that is not mounted? \
+                         (--max-missing if it is right)"
+                            .to_string(),
+                    ));
                 }
             }
         }

@@ -85,7 +85,10 @@ impl Filter for MkMeta {
         let dry_run = self.rules.dry_run;
         let mut note = |root: &std::path::Path, tail: &[u8]| {
             if dry_run {
-                report.answer(format_args!("would make {}", Name(root.join(as_path(tail)).as_os_str().as_encoded_bytes())));
+                report.answer(format_args!(
+                    "would make {}",
+                    Name(root.join(as_path(tail)).as_os_str().as_encoded_bytes())
+                ));
             }
         };
         let mut made = 0;
@@ -104,11 +107,7 @@ impl Filter for MkMeta {
 
     fn notes(&self, account: &mut Account) {
         let made = if self.rules.dry_run { "directories to make" } else { "directories made" };
-        account.notes.extend([
-            (made, self.made),
-            ("mailboxes had theirs", self.present),
-            ("need none", self.without),
-        ]);
+        account.notes.extend([(made, self.made), ("mailboxes had theirs", self.present), ("need none", self.without)]);
     }
 }
 

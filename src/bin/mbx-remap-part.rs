@@ -89,7 +89,8 @@ impl Remap {
     fn server(&mut self, entry: &Entry<'_>, changes: &mut Changes) {
         // Up to 2.4 a remote entry may be the server alone.
         let alone = (entry.server().is_none() && entry.kind() == Kind::Remote).then_some(entry.fields.partition);
-        let (Some(span), Some(server)) = (entry.fields.server.or(alone), entry.server().or(Some(entry.partition()))) else {
+        let (Some(span), Some(server)) = (entry.fields.server.or(alone), entry.server().or(Some(entry.partition())))
+        else {
             return;
         };
         if let Some(new) = self.servers.0.get(server)

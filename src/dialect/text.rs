@@ -165,7 +165,11 @@ mod tests {
             ("u\t99999999999 default a\tlrs\t", Dialect::Blank, "mbtype out of range"),
             ("u\t0 \ta\tlrs\t", Dialect::Tab, "no partition"),
             ("u\t1 srv! a\tlrs\t", Dialect::Blank, "no partition"),
-            ("u\t0 default a\tlrs\t>6ff0c5a1-1 1700000000 1700000000 2 1 ", Dialect::Blank, "extended text of 3.6 pre-releases"),
+            (
+                "u\t0 default a\tlrs\t>6ff0c5a1-1 1700000000 1700000000 2 1 ",
+                Dialect::Blank,
+                "extended text of 3.6 pre-releases",
+            ),
         ] {
             assert_eq!(parts(line, dialect), Err(kind), "{line:?}");
         }

@@ -1,0 +1,313 @@
+//! Holding a stream back, and questions that need the whole of a list.
+//!
+//! A list of any size is held in a temporary file that has no name any more, so it is gone with the process, and is
+//! sorted in runs of bounded memory. (The well-kept crates for external sorting bound the number of records in memory,
+//! not their bytes, and allocate each; an entry may have four megabytes.)
+
+use crate::acl;
+use crate::entry::Entry;
+use crate::outcome::{Name, Stop};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+
+/// A list that is held back.
+pub struct Held {
+    file: File,
+}
+
+impl Held {
+    /// Makes room for a list, in `$TMPDIR`.
+    pub fn new() -> Result<Held, Stop> {
+        Ok(Held { file: temporary()? })
+    }
+
+    /// Where the list is to be written.
+    pub fn writer(&self) -> Result<File, Stop> {
+        self.file.try_clone().map_err(|e| temporary_failed(&e))
+    }
+
+    /// The list from its beginning, to be read.
+    pub fn reader(&mut self) -> Result<File, Stop> {
+        self.file.seek(SeekFrom::Start(0)).map_err(|e| temporary_failed(&e))?;
+        self.writer()
+    }
+}
+
+fn temporary() -> Result<File, Stop> {
+    tempfile::tempfile().map_err(|e| temporary_failed(&e))
+}
+
+fn temporary_failed(error: &io::Error) -> Stop {
+    let dir = std::env::temp_dir();
+    Stop::io(format_args!("temporary file in {} (TMPDIR)", Name(dir.as_os_str().as_encoded_bytes())), error)
+}
+
+/// How many bytes of records are sorted in memory.
+const ARENA: usize = 12 * 1024 * 1024;
+
+/// How much of the memory the runs share when they are read back.
+const MERGE: usize = 8 * 1024 * 1024;
+
+/// Takes records in any order.
+pub struct Sorter {
+    arena: Vec<u8>,
+    /// Where each record stands in the arena.
+    index: Vec<(u32, u32)>,
+    spill: Option<BufWriter<File>>,
+    spilled: u64,
+    runs: Vec<(u64, u64)>,
+    limit: usize,
+}
+
+impl Default for Sorter {
+    fn default() -> Sorter {
+        Sorter::with_memory(ARENA)
+    }
+}
+
+impl Sorter {
+    /// A sorter that keeps at most `limit` bytes of records in memory (and at least one record).
+    pub fn with_memory(limit: usize) -> Sorter {
+        Sorter { arena: Vec::new(), index: Vec::new(), spill: None, spilled: 0, runs: Vec::new(), limit }
+    }
+
+    /// Adds a record.
+    pub fn push(&mut self, record: &[u8]) -> Result<(), Stop> {
+        let used = self.arena.len() + self.index.len() * size_of::<(u32, u32)>();
+        if !self.index.is_empty() && used + record.len() > self.limit {
+            self.spill()?;
+        }
+        // The arena stays below the limit plus one record, far below 4 GiB.
+        self.index.push((self.arena.len() as u32, record.len() as u32));
+        self.arena.extend_from_slice(record);
+        Ok(())
+    }
+
+    fn spill(&mut self) -> Result<(), Stop> {
+        sort_index(&mut self.index, &self.arena);
+        let out = match &mut self.spill {
+            Some(out) => out,
+            None => self.spill.insert(BufWriter::with_capacity(256 * 1024, temporary()?)),
+        };
+        let start = self.spilled;
+        for &(at, len) in &self.index {
+            let record = &self.arena[at as usize..(at + len) as usize];
+            out.write_all(&len.to_le_bytes()).and_then(|()| out.write_all(record)).map_err(|e| temporary_failed(&e))?;
+            self.spilled += u64::from(len) + 4;
+        }
+        self.runs.push((start, self.spilled));
+        self.index.clear();
+        self.arena.clear();
+        Ok(())
+    }
+
+    /// The records, to be read in order as often as wanted.
+    pub fn sorted(mut self) -> Result<Sorted, Stop> {
+        if self.spill.is_some() {
+            self.spill()?;
+            self.arena = Vec::new();
+            self.index = Vec::new();
+        }
+        sort_index(&mut self.index, &self.arena);
+        let file = match self.spill {
+            Some(out) => Some(out.into_inner().map_err(|e| temporary_failed(e.error()))?),
+            None => None,
+        };
+        Ok(Sorted { arena: self.arena, index: self.index, file, runs: self.runs })
+    }
+}
+
+fn sort_index(index: &mut [(u32, u32)], arena: &[u8]) {
+    index.sort_unstable_by_key(|&(at, len)| &arena[at as usize..(at + len) as usize]);
+}
+
+/// Records in the order of their bytes.
+pub struct Sorted {
+    arena: Vec<u8>,
+    index: Vec<(u32, u32)>,
+    file: Option<File>,
+    runs: Vec<(u64, u64)>,
+}
+
+impl Sorted {
+    /// Reads them from the beginning.
+    pub fn read(&self) -> Result<Records<'_>, Stop> {
+        let mut merge = BinaryHeap::new();
+        let mut runs = Vec::new();
+        if let Some(file) = &self.file {
+            let room = (MERGE / self.runs.len().max(1)).clamp(4096, 256 * 1024);
+            for (i, &(start, end)) in self.runs.iter().enumerate() {
+                let mut run = Run { file, next: start, end, buffer: Vec::with_capacity(room), at: 0, room };
+                let mut record = Vec::new();
+                if run.read(&mut record)? {
+                    merge.push(Reverse((record, i)));
+                }
+                runs.push(run);
+            }
+        }
+        Ok(Records { sorted: self, at: 0, runs, merge, current: Vec::new() })
+    }
+}
+
+/// A pass over sorted records.
+pub struct Records<'a> {
+    sorted: &'a Sorted,
+    at: usize,
+    runs: Vec<Run<'a>>,
+    merge: BinaryHeap<Reverse<(Vec<u8>, usize)>>,
+    current: Vec<u8>,
+}
+
+impl Records<'_> {
+    /// The next record.
+    pub fn advance(&mut self) -> Result<Option<&[u8]>, Stop> {
+        if self.sorted.file.is_none() {
+            let Some(&(at, len)) = self.sorted.index.get(self.at) else { return Ok(None) };
+            self.at += 1;
+            return Ok(Some(&self.sorted.arena[at as usize..(at + len) as usize]));
+        }
+        let Some(Reverse((record, run))) = self.merge.pop() else { return Ok(None) };
+        let mut spare = std::mem::replace(&mut self.current, record);
+        if self.runs[run].read(&mut spare)? {
+            self.merge.push(Reverse((spare, run)));
+        }
+        Ok(Some(&self.current))
+    }
+}
+
+/// One sorted run in the temporary file.
+struct Run<'a> {
+    file: &'a File,
+    next: u64,
+    end: u64,
+    buffer: Vec<u8>,
+    at: usize,
+    room: usize,
+}
+
+impl Run<'_> {
+    fn read(&mut self, record: &mut Vec<u8>) -> Result<bool, Stop> {
+        record.clear();
+        if self.at == self.buffer.len() && self.next == self.end {
+            return Ok(false);
+        }
+        let mut len = Vec::with_capacity(4);
+        self.take(4, &mut len)?;
+        let len = len.iter().rev().fold(0, |n, byte| n << 8 | usize::from(*byte));
+        self.take(len, record)?;
+        Ok(true)
+    }
+
+    fn take(&mut self, mut len: usize, to: &mut Vec<u8>) -> Result<(), Stop> {
+        while len > 0 {
+            if self.at == self.buffer.len() {
+                let room = (self.end - self.next).min(self.room as u64);
+                self.buffer.resize(room as usize, 0);
+                self.at = 0;
+                self.file.read_exact_at(&mut self.buffer, self.next).map_err(|e| temporary_failed(&e))?;
+                self.next += room;
+            }
+            let some = len.min(self.buffer.len() - self.at);
+            to.extend_from_slice(&self.buffer[self.at..self.at + some]);
+            self.at += some;
+            len -= some;
+        }
+        Ok(())
+    }
+}
+
+/// What of an entry is compared with another list, one byte string that sorts by mailbox and then by line:
+/// mailbox, NUL, line, place, NUL, type, NUL, ACL. No field of an entry has a NUL.
+pub fn record_of(entry: &Entry<'_>, record: &mut Vec<u8>) {
+    record.clear();
+    record.extend_from_slice(entry.mailbox());
+    record.push(0);
+    record.extend_from_slice(&entry.at.line.to_be_bytes());
+    if let Some(server) = entry.server() {
+        record.extend_from_slice(server);
+        record.push(b'!');
+    }
+    record.extend_from_slice(entry.partition());
+    record.push(0);
+    if let Some(mbtype) = entry.mbtype() {
+        record.extend_from_slice(mbtype.to_string().as_bytes());
+    }
+    record.push(0);
+    write_acl(entry.acl(), record);
+}
+
+/// The ACL with its identifiers in order: a server may keep them in another one, and it means the same.
+fn write_acl(acl: &[u8], record: &mut Vec<u8>) {
+    let mut pairs: Vec<_> = acl::pairs(acl).collect();
+    let rest = pairs.last().map_or(0, acl::Pair::end);
+    pairs.sort_by_key(|pair| pair.identifier);
+    for pair in &pairs {
+        record.extend_from_slice(&acl[pair.start..pair.end()]);
+    }
+    record.extend_from_slice(&acl[rest..]);
+}
+
+/// A record, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept<'a> {
+    /// The mailbox.
+    pub mailbox: &'a [u8],
+    /// The physical line on which it stood.
+    pub line: u64,
+    /// `partition` or `server!partition`.
+    pub place: &'a [u8],
+    /// The mbtype in decimal; empty in lists without types.
+    pub mbtype: &'a [u8],
+    /// The ACL with its identifiers in order.
+    pub acl: &'a [u8],
+}
+
+/// Takes a record of [`record_of`] apart.
+pub fn kept(record: &[u8]) -> Kept<'_> {
+    let cut = |bytes: &[u8]| memchr::memchr(0, bytes).unwrap_or(bytes.len());
+    let (mailbox, rest) = record.split_at(cut(record));
+    let (line, rest) = rest.get(1..).unwrap_or_default().split_at_checked(8).unwrap_or_default();
+    let (place, rest) = rest.split_at(cut(rest));
+    let rest = rest.get(1..).unwrap_or_default();
+    let (mbtype, acl) = rest.split_at(cut(rest));
+    let line = line.iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
+    Kept { mailbox, line, place, mbtype, acl: acl.get(1..).unwrap_or_default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sorted_in_memory_or_not_is_the_same() -> Result<(), Stop> {
+        // A fixed walk over the numbers below 10,007, each once, with records of very different lengths.
+        let records: Vec<Vec<u8>> = (0..10_007_u64)
+            .map(|i| {
+                let n = i * 4_321 % 10_007;
+                let mut record = format!("user.{n:06}").into_bytes();
+                record.extend(std::iter::repeat_n(b'x', (n % 97) as usize * if n % 1000 == 0 { 300 } else { 1 }));
+                record
+            })
+            .collect();
+        let mut expected = records.clone();
+        expected.sort();
+        for memory in [1, 5_000, 100_000, ARENA] {
+            let mut sorter = Sorter::with_memory(memory);
+            for record in &records {
+                sorter.push(record)?;
+            }
+            let sorted = sorter.sorted()?;
+            for _ in 0..2 {
+                let mut pass = sorted.read()?;
+                for record in &expected {
+                    assert_eq!(pass.advance()?, Some(record.as_slice()), "memory {memory}");
+                }
+                assert_eq!(pass.advance()?, None);
+            }
+        }
+        Ok(())
+    }
+}
