@@ -137,10 +137,10 @@ impl Input {
             }
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, pending);
-            if std::mem::take(&mut self.after_piece) {
-                if let Some(at) = memrchr(b'\n', &self.buffer[..self.end]) {
-                    return Ok(Some(self.hand_out(at + 1, Shape::Lines)));
-                }
+            if std::mem::take(&mut self.after_piece)
+                && let Some(at) = memrchr(b'\n', &self.buffer[..self.end])
+            {
+                return Ok(Some(self.hand_out(at + 1, Shape::Lines)));
             }
             let got = self.read()?;
             let fresh = self.end;
