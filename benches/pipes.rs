@@ -6,6 +6,8 @@
 //!
 //! `MBX_BENCH_ENTRIES` (default 5,000,000), `MBX_BENCH_ROUNDS` (default 5).
 
+#![allow(clippy::expect_used)]
+
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::process::{Command, Stdio};

@@ -52,7 +52,9 @@ impl Loader {
     /// Whether this loader stores the entry, written in `length` bytes without its newline, as what it says.
     fn takes(&self, entry: &Entry<'_>, mbtype: Mbtype, length: usize) -> Result<(), Refusal> {
         self.takes_name(entry.mailbox())?;
-        self.takes_type(entry, mbtype)?;
+        if mbtype.has(Mbtype::REMOTE) {
+            self.takes_remote(entry)?;
+        }
         if entry.partition().len() > partition::MAX_LEN {
             let detail =
                 format!("{} bytes; every loader takes at most {}", entry.partition().len(), partition::MAX_LEN);
@@ -102,7 +104,7 @@ impl Loader {
         Ok(())
     }
 
-    fn takes_type(&self, entry: &Entry<'_>, mbtype: Mbtype) -> Result<(), Refusal> {
+    fn takes_type(&self, mbtype: Mbtype) -> Result<(), Refusal> {
         if mbtype == Mbtype::EMAIL {
             return Ok(());
         }
@@ -116,9 +118,6 @@ impl Loader {
         if let Some(unknown) = mbtype.unknown_to(&self.release) {
             let detail = format!("mbtype {mbtype}, {}; {} does not know {}", mbtype.names(), self.release, unknown);
             return Err(Refusal::with("type that the target does not have", detail));
-        }
-        if mbtype.has(Mbtype::REMOTE) {
-            self.takes_remote(entry)?;
         }
         Ok(())
     }
@@ -280,7 +279,9 @@ impl Converter {
         let mbtype = self.mbtype_of(entry, kind, report)?;
         self.keeps_rights(entry, report)?;
         let dialect = self.to.dialect();
-        let convert = dialect != entry.dialect || entry.fields.place != trimmed(entry);
+        // Loaders read `00` and `0` alike, and write the latter.
+        let padded = entry.fields.mbtype.is_some_and(|(span, _)| span.end - span.start > 1 && entry.bytes[span.start] == b'0');
+        let convert = dialect != entry.dialect || padded || entry.fields.place != trimmed(entry);
         if convert {
             if !acl::is_closed(entry.acl()) {
                 return Err(unclosed(entry, "what its last identifier may do hangs on the release: mend the line"));
@@ -331,6 +332,7 @@ impl Converter {
             let detail = format!("mbtype {mbtype}, {}; lists up to 2.3.3 have no types", mbtype.names());
             return Err(Refusal::with("type that the target does not have", detail));
         }
+        self.loader.takes_type(mbtype)?;
         if kind == Kind::Remote && entry.server().is_none() {
             self.refuse_bare_server(entry)?;
         }

@@ -1,0 +1,206 @@
+//! The stage on which the tests play: the six filters as processes, real lists, and spools unpacked for one test.
+
+#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// What a process did.
+pub struct Ran {
+    pub status: i32,
+    pub out: Vec<u8>,
+    pub err: String,
+}
+
+impl Ran {
+    fn of(output: Output) -> Ran {
+        Ran {
+            status: output.status.code().unwrap_or(-1),
+            out: output.stdout,
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The whole of it, for a failing test.
+    pub fn tell(&self) -> String {
+        format!("status {}\nstdout: {}\nstderr: {}", self.status, String::from_utf8_lossy(&self.out), self.err)
+    }
+
+    pub fn lines(&self) -> Vec<Vec<u8>> {
+        lines(&self.out)
+    }
+
+    #[track_caller]
+    pub fn expect(self, status: i32) -> Ran {
+        assert_eq!(self.status, status, "{}", self.tell());
+        self
+    }
+
+    #[track_caller]
+    pub fn says(self, text: &str) -> Ran {
+        assert!(self.err.contains(text), "{text:?} is not said\n{}", self.tell());
+        self
+    }
+
+    #[track_caller]
+    pub fn writes(self, bytes: &[u8]) -> Ran {
+        assert!(self.out == bytes, "wanted: {}\n{}", String::from_utf8_lossy(bytes), self.tell());
+        self
+    }
+}
+
+pub fn lines(bytes: &[u8]) -> Vec<Vec<u8>> {
+    bytes.split_inclusive(|b| *b == b'\n').map(<[u8]>::to_vec).collect()
+}
+
+/// The directory of the filters.
+pub fn bin() -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_mbx-parse")).parent().unwrap().to_path_buf()
+}
+
+/// A filter of the six with its options, `mbx-` left out, ready to be changed.
+pub fn command(filter: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(bin().join(format!("mbx-{filter}")));
+    command.args(args);
+    command
+}
+
+/// Runs a filter on bytes.
+pub fn run(filter: &str, args: &[&str], input: &[u8]) -> Ran {
+    let mut child = command(filter, args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the filters are built");
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    let feeder = std::thread::spawn(move || {
+        // A filter may stop early; what it says of that is the test's to judge.
+        let _ = stdin.write_all(&input);
+    });
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    feeder.join().unwrap();
+    ran
+}
+
+/// Runs a shell script in `dir` with the filters in PATH.
+pub fn sh(dir: &Path, script: &str) -> Ran {
+    let path = format!("{}:{}", bin().display(), std::env::var("PATH").unwrap());
+    Ran::of(Command::new("sh").args(["-c", script]).current_dir(dir).env("PATH", path).output().unwrap())
+}
+
+/// The corpus.
+pub fn corpus() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
+}
+
+pub fn read(path: impl AsRef<Path>) -> Vec<u8> {
+    std::fs::read(corpus().join(&path)).unwrap_or_else(|e| panic!("{}: {e}", path.as_ref().display()))
+}
+
+/// The releases whose lists are in the corpus.
+pub const RELEASES: [&str; 4] = ["2.2.13", "2.3.7", "2.4.22", "3.0.18"];
+
+/// Every text list of the corpus: release, variant, bytes.
+pub fn dumps() -> Vec<(&'static str, String, Vec<u8>)> {
+    let mut all = Vec::new();
+    for release in RELEASES {
+        let mut variants: Vec<_> = std::fs::read_dir(corpus().join(release))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.is_dir())
+            .collect();
+        variants.sort();
+        for variant in variants {
+            let name = variant.file_name().unwrap().to_str().unwrap().to_string();
+            all.push((release, name, std::fs::read(variant.join("dump.txt")).unwrap()));
+        }
+    }
+    assert!(all.len() >= 28);
+    all
+}
+
+/// A directory of one test, with a spool of the corpus unpacked and its imapd.conf pointing there.
+pub struct Sandbox {
+    dir: tempfile::TempDir,
+}
+
+impl Sandbox {
+    pub fn empty() -> Sandbox {
+        Sandbox { dir: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn of(release: &str, variant: &str) -> Sandbox {
+        let sandbox = Sandbox::empty();
+        let from = corpus().join(release).join(variant);
+        let tar = Command::new("tar")
+            .args(["--no-same-owner", "-xzf"])
+            .arg(from.join("spool.tar.gz"))
+            .arg("-C")
+            .arg(sandbox.path())
+            .status()
+            .unwrap();
+        assert!(tar.success());
+        std::fs::copy(from.join("dump.txt"), sandbox.path().join("old.dump")).unwrap();
+        sandbox.conf("old.conf", &std::fs::read_to_string(from.join("imapd.conf")).unwrap());
+        sandbox
+    }
+
+    /// The spool of the 2006 migration: the 2.2.13 one, its partitions renamed, and the new server's imapd.conf.
+    pub fn migrated() -> Sandbox {
+        let sandbox = Sandbox::of("2.2.13", "flat");
+        for (old, new) in [("default", "3"), ("0", "4")] {
+            std::fs::rename(sandbox.path().join("spool").join(old), sandbox.path().join("spool").join(new)).unwrap();
+        }
+        sandbox.conf("new.conf", &String::from_utf8(read("migration/imapd.conf")).unwrap());
+        sandbox
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn file(&self, name: &str) -> String {
+        self.path().join(name).to_str().unwrap().to_string()
+    }
+
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+    }
+
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+        std::fs::write(self.path().join(name), bytes).unwrap();
+        self.file(name)
+    }
+
+    /// Writes an imapd.conf with `/cyrus` made this sandbox.
+    pub fn conf(&self, name: &str, text: &str) -> String {
+        self.write(name, text.replace("/cyrus", self.path().to_str().unwrap()))
+    }
+
+    pub fn sh(&self, script: &str) -> Ran {
+        sh(self.path(), script)
+    }
+}
+
+/// The counts of a closing line: in, out, and the sum of everything else that is not in brackets.
+pub fn account(err: &str) -> (u64, u64, u64) {
+    let line = err.lines().last().expect("a closing line");
+    let mut text = line.split_once(": ").expect("tool: account").1.to_string();
+    while let (Some(open), Some(close)) = (text.find('('), text.find(')')) {
+        text.replace_range(open..=close, "");
+    }
+    let (mut read, mut written, mut rest) = (0, 0, 0);
+    for part in text.split(", ") {
+        let (number, what) = part.trim().split_once(' ').unwrap_or_else(|| panic!("{line}"));
+        let number: u64 = number.replace(',', "").parse().unwrap_or_else(|_| panic!("{line}"));
+        match what.trim() {
+            "in" => read = number,
+            "out" => written = number,
+            _ => rest += number,
+        }
+    }
+    (read, written, rest)
+}
