@@ -282,7 +282,9 @@ impl<F: Filter> Running<'_, F> {
                  `tail -c +4` takes it off"
             )));
         }
-        if bytes.trim_ascii_start().first() == Some(&b'{') {
+        // An object goes on with a member or its end; a mailbox `{x` of a text list does not.
+        let object = bytes.trim_ascii_start().strip_prefix(b"{").map(<[u8]>::trim_ascii_start);
+        if object.is_some_and(|rest| matches!(rest.first(), None | Some(b'"' | b'}'))) {
             return Err(Stop::Trouble(format!(
                 "{file}:1: this is a JSON list (Cyrus 3.6.0-beta3 and later), which this release of mbxtools does not \
                  read yet: text lists of 1.6 to 3.5 only"

@@ -143,7 +143,9 @@ fn field(odd: &'static [u8]) -> impl Strategy<Value = Vec<u8>> {
 fn entry() -> impl Strategy<Value = Vec<u8>> {
     let pairs = proptest::collection::vec((field(b" -.@"), field(b"lrswipcdakxten09")), 0..5);
     let partition = proptest::sample::select(vec!["default", "0", "1", "part-3", "2nd", "be.example.com!0"]);
-    (field(b" .!^"), partition, pairs).prop_map(|(mailbox, partition, pairs)| {
+    // What begins as a JSON object does is taken for one.
+    let mailbox = field(b" .!^{").prop_filter("JSON", |name| !name.starts_with(b"{\"") && !name.starts_with(b"{}"));
+    (mailbox, partition, pairs).prop_map(|(mailbox, partition, pairs)| {
         let mut line = [&mailbox[..], b"\t", partition.as_bytes(), b"\t"].concat();
         for (identifier, rights) in pairs {
             line.extend([&identifier[..], b"\t", &rights, b"\t"].concat());

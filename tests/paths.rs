@@ -1,0 +1,380 @@
+//! Where mailboxes are: every path that the servers' own mbpath printed, every worked example, and the two filters that
+//! look at the disk.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod stage;
+
+use mbxtools::imapd_conf::Conf;
+use mbxtools::spool::{Layout, Roster};
+use stage::{RELEASES, Sandbox, corpus, lines, read, run};
+use std::collections::HashMap;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+/// Unescapes `\xNN`, as the tables write bytes.
+fn bytes(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&b, behind)) = rest.split_first() {
+        let hex = (b == b'\\' && behind.len() >= 3 && behind[0] == b'x').then(|| std::str::from_utf8(&behind[1..3]).unwrap());
+        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                rest = &behind[3..];
+            }
+            None => {
+                out.push(b);
+                rest = behind;
+            }
+        }
+    }
+    out
+}
+
+fn conf_of(text: &str) -> Conf {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("imapd.conf");
+    std::fs::write(&path, text).unwrap();
+    Conf::read(&path).unwrap_or_else(|e| panic!("{e:?}\n{text}"))
+}
+
+/// The data directory of a mailbox; none if it is refused.
+fn directory(conf: &Conf, release: &str, mailbox: &[u8], partition: &[u8]) -> Option<Vec<u8>> {
+    let release = release.parse().unwrap();
+    let layout = Layout::new(conf, Some(&release)).unwrap();
+    let roster = Roster::new(conf).unwrap();
+    let mut tail = Vec::new();
+    layout.path(mailbox, &mut tail).unwrap().ok()?;
+    let root = roster.get(partition)?.data.to_str().unwrap().as_bytes().to_vec();
+    Some([&root[..], b"/", &tail].concat())
+}
+
+#[test]
+fn every_path_that_mbpath_printed() {
+    let (mut checked, mut refused) = (0, 0);
+    for (release, variant, dump) in stage::dumps() {
+        let dir = corpus().join(release).join(&variant);
+        let conf = Conf::read(&dir.join("imapd.conf")).unwrap_or_else(|e| panic!("{e:?}"));
+        let roster = Roster::new(&conf).unwrap();
+        let layout = Layout::new(&conf, Some(&release.parse().unwrap())).unwrap();
+        let mut partitions = HashMap::new();
+        for line in lines(&dump) {
+            let mut fields = line.split(|b| *b == b'\t');
+            let mailbox = fields.next().unwrap().to_vec();
+            let place = fields.next().unwrap();
+            let place = if release == "2.2.13" { place } else { place.split(|b| *b == b' ').nth(1).unwrap() };
+            partitions.insert(mailbox, place.trim_ascii().to_vec());
+        }
+        let table = std::fs::read(dir.join("paths.tsv")).unwrap();
+        for row in lines(&table).iter().skip(1) {
+            let row = row.strip_suffix(b"\n").unwrap_or(row);
+            let mut columns = row.split(|b| *b == b'\t');
+            let (mailbox, data, meta) = (columns.next().unwrap(), columns.next().unwrap(), columns.next().unwrap_or(b""));
+            let partition = &partitions[mailbox];
+            // Entries loaded by hand: on another server, or on no partition of this one.
+            let Some(roots) = roster.get(partition) else { continue };
+            let mut tail = Vec::new();
+            let Ok(()) = layout.path(mailbox, &mut tail).unwrap() else {
+                // Names whose directory is another mailbox's, loaded by hand into `inject`.
+                assert_eq!(variant, "inject", "{}", String::from_utf8_lossy(mailbox));
+                refused += 1;
+                continue;
+            };
+            let at = |root: &Path| [root.to_str().unwrap().as_bytes(), b"/", &tail].concat();
+            assert_eq!(String::from_utf8_lossy(&at(&roots.data)), String::from_utf8_lossy(data), "{release} {variant}");
+            if !meta.is_empty() && variant == "meta" {
+                assert_eq!(String::from_utf8_lossy(&at(&roots.header)), String::from_utf8_lossy(meta), "{release} {variant}");
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked > 3_500, "{checked}");
+    assert!((4..20).contains(&refused), "{refused}");
+}
+
+#[test]
+fn every_worked_example_of_a_path_by_name() {
+    let table = String::from_utf8(read("layout-examples.tsv")).unwrap();
+    let (mut checked, mut refused, mut undeclared) = (0, 0, 0);
+    for row in table.lines().skip(1) {
+        let columns: Vec<_> = row.split('\t').collect();
+        let [_, versions, _, mailbox, partition, _, uniqueid, config, kind, path, ..] = columns[..] else { panic!("{row}") };
+        // How each release reads imapd.conf is asked with the spool issue; here it is read as by 2.3.12 and later.
+        if ["E092", "E094", "E095", "E096", "E097"].iter().any(|id| row.starts_with(id)) {
+            continue;
+        }
+        // The imapd.conf is of the host at hand; that servers before 2.2.1 were deaf to an option of it says nothing here.
+        if row.ends_with("ignored before 2.2.1") {
+            continue;
+        }
+        // By uniqueid, and archives: with the spool issue. (`data` rows of the legacy kind have no uniqueid.)
+        if kind != "data" || uniqueid != "-" {
+            continue;
+        }
+        let mut text = String::new();
+        for name in ["default", "0", "1", "2", "part-3"] {
+            if !config.contains(&format!("partition-{name}:")) {
+                text.push_str(&format!("partition-{name}: /s/{name}\n"));
+            }
+        }
+        // Up to 2.2.0 the full hash was a matter of how the server was built.
+        let config = config.replace("(built --enable-fulldirhash)", "fulldirhash: yes");
+        for option in config.split("; ").filter(|option| option.contains(':')) {
+            text.push_str(&format!("{option}\n"));
+        }
+        if text.contains("metapartition_files") && text.contains(',') {
+            continue;
+        }
+        let (low, high) = versions.split_once("..").unwrap_or((versions, versions));
+        let known = ["2.0.17", "2.1.18", "2.2.13", "2.3.7", "2.3.19", "2.4.14", "2.4.22", "2.5.17", "3.0.18", "3.4.9", "3.6.1", "3.8.7", "3.13.7"];
+        let (from, to) = (known.iter().position(|v| *v == low), known.iter().position(|v| *v == high));
+        let (Some(from), Some(to)) = (from, to) else { panic!("release of {row}") };
+        for release in &known[from..=to] {
+            // 2.4.14 has a sum of its own, and rows of its own.
+            if *release == "2.4.14" && low != high {
+                continue;
+            }
+            match directory(&conf_of(&text), release, &bytes(mailbox), partition.as_bytes()) {
+                Some(found) => {
+                    assert_eq!(String::from_utf8_lossy(&found), String::from_utf8_lossy(&bytes(path)), "{release}: {row}");
+                    checked += 1;
+                }
+                None if roster_lacks(&text, partition) => undeclared += 1,
+                None => {
+                    // Out of its root, or another mailbox's directory: never looked at.
+                    assert!(mailbox.contains('/') || mailbox.contains("..") || mailbox.ends_with('.'), "{row}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(checked > 500, "{checked}");
+    assert!(refused > 20 && undeclared > 0, "{refused} {undeclared}");
+}
+
+/// Whether no such partition can be looked up: the name has an upper-case letter.
+fn roster_lacks(text: &str, partition: &str) -> bool {
+    Roster::new(&conf_of(text)).unwrap().get(partition.as_bytes()).is_none()
+}
+
+#[test]
+fn every_mailbox_of_every_spool_is_found() {
+    let mut found = 0;
+    for release in RELEASES {
+        for (of, variant, dump) in stage::dumps() {
+            if of != release || variant == "inject" {
+                continue;
+            }
+            let sandbox = Sandbox::of(release, &variant);
+            let options = ["-C", &sandbox.file("old.conf"), "--from", release];
+            let ran = run("check-paths", &options, &dump);
+            // `murder` has mailboxes on this server that were loaded by hand and never made.
+            if variant == "murder" {
+                ran.expect(0).says("no cyrus.header").says("user.net");
+                continue;
+            }
+            let ran = ran.expect(0);
+            assert!(ran.out == dump, "{release} {variant}: {}", ran.err);
+            found += lines(&dump).len();
+        }
+    }
+    assert!(found > 3_000, "{found}");
+}
+
+/// A sandbox with the 2.2.13 list and spool, and the options that name its imapd.conf.
+fn old() -> (Sandbox, Vec<u8>) {
+    let sandbox = Sandbox::of("2.2.13", "flat");
+    let dump = sandbox.read("old.dump");
+    (sandbox, dump)
+}
+
+#[test]
+fn missing_entries_are_dropped_kept_or_too_many() {
+    let (sandbox, dump) = old();
+    let conf = sandbox.file("old.conf");
+    for name in ["spool/default/user/alice", "spool/1/user/bob/Sent/cyrus.header"] {
+        let path = sandbox.path().join(name);
+        if path.is_dir() { std::fs::remove_dir_all(path).unwrap() } else { std::fs::remove_file(path).unwrap() }
+    }
+    let missing = sandbox.file("missing");
+    let ran = run("check-paths", &["-C", &conf, "--missing", &missing], &dump).expect(0);
+    let gone = lines(&sandbox.read("missing"));
+    assert!(gone.len() > 2);
+    let mut all = [ran.lines(), gone.clone()].concat();
+    let mut came = lines(&dump);
+    all.sort();
+    came.sort();
+    assert!(all == came);
+    let ran = ran.says(&format!("103 in, {} out, {} missing", 103 - gone.len(), gone.len()));
+    ran.says("/spool/1/user/bob/Sent/cyrus.header): user.bob.Sent");
+    run("check-paths", &["-q", "-C", &conf], &dump).expect(0).says("user.bob.Sent");
+    run("check-paths", &["-C", &conf, "--keep"], &dump).expect(0).writes(&dump);
+    let n = gone.len().to_string();
+    run("check-paths", &["-C", &conf, "--max-missing", &n], &dump).expect(0);
+    let ran = run("check-paths", &["-C", &conf, "--max-missing", "1"], &dump).expect(1).says("--max-missing allows 1");
+    assert!(ran.out.ends_with(b"--max-missing allows 1\n"));
+    run("check-paths", &["-C", &conf, "--max-missing", "1%"], &dump).expect(1);
+    run("check-paths", &["-C", &conf, "--max-missing", "50%"], &dump).expect(0);
+}
+
+#[test]
+fn a_wrong_map_is_told_and_aborts() {
+    let (sandbox, dump) = old();
+    let conf = sandbox.file("old.conf");
+    let swapped = run("remap-part", &["default=1", "1=default"], &dump).expect(0);
+    let ran = run("check-paths", &["-C", &conf], &swapped.out).expect(1);
+    assert!(ran.out.split(|b| *b == b'\n').rev().nth(1).unwrap().starts_with(b"!mbx-abort mbx-check-paths: "));
+    let ran = ran.says("mailboxes of partition 1 are missing").says("stand in partition default");
+    ran.says("62 of 62 mailboxes of partition 1").says("a wrong map, or a disk that is not mounted?");
+    // The spool is flat, the configuration says that it is hashed.
+    let hashed = String::from_utf8(sandbox.read("old.conf")).unwrap().replace("hashimapspool: no", "hashimapspool: yes");
+    let conf = sandbox.write("hashed.conf", hashed);
+    run("check-paths", &["-C", &conf], &dump).expect(1).says("in the same partition, hashed otherwise (flat)");
+    run("check-paths", &["-C", &conf, "--max-missing", "100%"], &dump).expect(0).says("103 missing");
+}
+
+#[test]
+fn roots_that_cannot_be_right_are_trouble() {
+    let (sandbox, dump) = old();
+    let conf = sandbox.file("old.conf");
+    let strange = run("remap-part", &["2=nosuch"], &dump).expect(0);
+    run("check-paths", &["-C", &conf], &strange.out).expect(2).says("partition nosuch is not declared in");
+    let root = sandbox.path().join("spool/2");
+    std::fs::rename(&root, sandbox.path().join("away")).unwrap();
+    run("check-paths", &["-C", &conf], &dump).expect(2).says("partition 2: ").says("is the disk mounted?");
+    std::fs::create_dir(&root).unwrap();
+    std::fs::create_dir(root.join("lost+found")).unwrap();
+    std::fs::create_dir(root.join("stage.")).unwrap();
+    run("check-paths", &["-C", &conf], &dump).expect(2).says("holds no mailbox").says("is the disk mounted?");
+    run("check-paths", &["-C", "/no/such/imapd.conf"], &dump).expect(2).says("/no/such/imapd.conf: No such file");
+    run("check-paths", &[], &dump).expect(2).says("-C FILE is wanted");
+    let options: Vec<String> = ["default", "0", "1", "part-3"]
+        .iter()
+        .map(|name| format!("--partition={name}={}", sandbox.path().join("spool").join(name).display()))
+        .chain([format!("--partition=2={}", sandbox.path().join("away").display())])
+        .collect();
+    run("check-paths", &options.iter().map(String::as_str).collect::<Vec<_>>(), &dump).expect(0).writes(&dump);
+}
+
+#[test]
+fn what_is_there_but_no_header_is_trouble() {
+    let (sandbox, dump) = old();
+    let conf = sandbox.file("old.conf");
+    let header = sandbox.path().join("spool/1/user/frank/cyrus.header");
+    let kept = std::fs::read(&header).unwrap();
+    std::fs::write(&header, "").unwrap();
+    run("check-paths", &["-C", &conf], &dump).expect(2).says("frank/cyrus.header: is empty");
+    std::fs::remove_file(&header).unwrap();
+    std::fs::create_dir(&header).unwrap();
+    run("check-paths", &["-C", &conf], &dump).expect(2).says("frank/cyrus.header: is not a file");
+    std::fs::remove_dir(&header).unwrap();
+    std::os::unix::fs::symlink("cyrus.header", &header).unwrap();
+    run("check-paths", &["-C", &conf], &dump).expect(2).says("frank/cyrus.header: ");
+    std::fs::remove_file(&header).unwrap();
+    std::fs::write(&header, kept).unwrap();
+    // A user on another disk: followed.
+    let frank = sandbox.path().join("spool/1/user/frank");
+    std::fs::rename(&frank, sandbox.path().join("frank")).unwrap();
+    std::os::unix::fs::symlink(sandbox.path().join("frank"), &frank).unwrap();
+    run("check-paths", &["-C", &conf], &dump).expect(0).writes(&dump);
+}
+
+#[test]
+fn names_that_lead_out_are_refused() {
+    let (sandbox, _) = old();
+    let conf = sandbox.file("old.conf");
+    for name in ["../../etc!user.x", "..!user.x", "user..x", "user.a/b"] {
+        let line = format!("{name}\tdefault\tanyone\tlrs\t\n");
+        run("check-paths", &["-C", &conf, "--from", "2.2.13"], line.as_bytes()).expect(1).says(name);
+        let owner = format!("{}:{}", rustix_ids().0, rustix_ids().1);
+        let meta = format!("--meta=default={}", sandbox.path().display());
+        run("mkmeta", &[&meta, "--owner", &owner], line.as_bytes()).expect(1).says(name);
+    }
+    // Where it stands hangs on the release: asked for, never guessed.
+    let line = b"DELETED.user.alice.0B04466A\tdefault\tanyone\tlrs\t\n";
+    run("check-paths", &["-C", &conf], line).expect(2).says("--from RELEASE");
+    run("check-paths", &["-C", &conf, "--layout", "3.0.18"], line).expect(0).says("DELETED/user/alice/B04466A");
+    run("check-paths", &["-C", &conf, "--from", "2.2.13"], line).expect(0).says("DELETED/user/alice/0B04466A");
+}
+
+fn rustix_ids() -> (u32, u32) {
+    let meta = std::fs::metadata("/proc/self").unwrap();
+    (meta.uid(), meta.gid())
+}
+
+/// A sandbox with metapartitions that are there and empty.
+fn with_meta() -> (Sandbox, Vec<u8>, String) {
+    let (sandbox, dump) = old();
+    let mut conf = String::from_utf8(sandbox.read("old.conf")).unwrap();
+    for name in ["default", "0", "1", "2", "part-3"] {
+        let dir = sandbox.path().join("meta").join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        conf.push_str(&format!("metapartition-{name}: {}\n", dir.display()));
+    }
+    conf.push_str("metapartition_files: header index\n");
+    let conf = sandbox.write("meta.conf", conf);
+    (sandbox, dump, conf)
+}
+
+fn tree(dir: &Path) -> Vec<String> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        all.push(path.display().to_string());
+        if path.is_dir() && !path.is_symlink() {
+            all.extend(tree(&path));
+        }
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn directories_are_made_once() {
+    let (sandbox, dump, conf) = with_meta();
+    let owner = format!("{}:{}", rustix_ids().0, rustix_ids().1);
+    let before = tree(&sandbox.path().join("meta"));
+    let dry = run("mkmeta", &["-C", &conf, "-n"], &dump).expect(0);
+    assert_eq!(tree(&sandbox.path().join("meta")), before);
+    let would = dry.err.lines().filter(|line| line.contains("would make ")).count();
+    dry.writes(&dump);
+    let made = run("mkmeta", &["-C", &conf, "--owner", &owner], &dump).expect(0);
+    assert!(made.err.contains(&format!("{would} directories made")), "{would}: {}", made.err);
+    assert!(made.out == dump);
+    let after = tree(&sandbox.path().join("meta"));
+    assert_eq!(after.len(), before.len() + would);
+    // Beside each data directory of the list there is one for its metadata, with the server's mode.
+    for row in lines(&read("2.2.13/flat/paths.tsv")).iter().skip(1) {
+        let data = String::from_utf8_lossy(row.split(|b| *b == b'\t').nth(1).unwrap()).into_owned();
+        let meta = sandbox.file(data.strip_prefix("/cyrus/spool/").map(|tail| format!("meta/{tail}")).unwrap().as_str());
+        assert_eq!(std::fs::metadata(&meta).unwrap_or_else(|e| panic!("{meta}: {e}")).permissions().mode() & 0o7777, 0o700);
+    }
+    run("mkmeta", &["-C", &conf, "--owner", &owner], &dump).expect(0).says("(103 mailboxes had theirs)");
+    assert_eq!(tree(&sandbox.path().join("meta")), after);
+    // Only metadata that is there already moves the header: the data partition's passes as not moved yet.
+    run("check-paths", &["-C", &conf], &dump).expect(0).says("103 not moved yet");
+}
+
+#[test]
+fn directories_that_cannot_be_made_are_trouble() {
+    let (sandbox, dump, conf) = with_meta();
+    let owner = format!("{}:{}", rustix_ids().0, rustix_ids().1);
+    if rustix_ids().0 == 0 {
+        let ran = run("mkmeta", &["-C", &conf], &dump).expect(2).says("--owner");
+        assert!(ran.out.ends_with(b"\n") && ran.out.starts_with(b"!mbx-abort "));
+    }
+    run("mkmeta", &["-C", &conf, "--owner", "no-such-user"], &dump).expect(2).says("no such user");
+    run("mkmeta", &[], &dump).expect(2).says("-C FILE is wanted");
+    // A link below a metapartition is never followed: it could lead anywhere.
+    let outside = sandbox.path().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::os::unix::fs::symlink(&outside, sandbox.path().join("meta/default/user")).unwrap();
+    run("mkmeta", &["-C", &conf, "--owner", &owner], &dump).expect(2).says("is a link or a file");
+    assert_eq!(tree(&outside).len(), 0);
+    std::fs::remove_dir_all(sandbox.path().join("meta/1")).unwrap();
+    run("mkmeta", &["-C", &conf, "--owner", &owner], &dump).expect(2).says("is the disk mounted?");
+    // Metapartitions without a word of what belongs there, or none at all: nothing to make.
+    let (sandbox, dump) = old();
+    run("mkmeta", &["-C", &sandbox.file("old.conf")], &dump).expect(0).says("103 need none");
+}
