@@ -22,7 +22,8 @@ fn generate(path: &str, entries: u64) {
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path).expect("a list in memory"));
     let folders = ["", ".Sent", ".Drafts", ".Trash", ".Junk", ".Archive.2005", ".Archive.2006.q4", ".My Mail"];
     let partitions = ["default", "0", "1", "2", "part-3"];
-    let others = ["", "", "", "anyone\tp\t", "anyone\tlrs\t", "group:staff\tlrswip\tcyrus\tlrswipcda\t", "boss\tlrswipcd\t"];
+    let others =
+        ["", "", "", "anyone\tp\t", "anyone\tlrs\t", "group:staff\tlrswip\tcyrus\tlrswipcda\t", "boss\tlrswipcd\t"];
     // A walk that looks random and is the same every time.
     let mut state = 88_172_645_463_325_252_u64;
     for i in 0..entries {
@@ -33,7 +34,8 @@ fn generate(path: &str, entries: u64) {
         let folder = folders[(i % 8) as usize];
         let partition = partitions[(user % 5) as usize];
         let other = others[(state % 7) as usize];
-        writeln!(out, "user.u{user:07}{folder}\t{partition}\tu{user:07}\tlrswipcda\t{other}").expect("room for the list");
+        writeln!(out, "user.u{user:07}{folder}\t{partition}\tu{user:07}\tlrswipcda\t{other}")
+            .expect("room for the list");
     }
     out.flush().expect("room for the list");
 }
@@ -61,7 +63,10 @@ fn main() {
     let list = dir.path().join("list").display().to_string();
     generate(&list, entries);
     let size = std::fs::metadata(&list).expect("the list").len();
-    println!("{entries} entries, {} MB, {rounds} rounds; wall time against `cat` in the same place\n", size / 1_000_000);
+    println!(
+        "{entries} entries, {} MB, {rounds} rounds; wall time against `cat` in the same place\n",
+        size / 1_000_000
+    );
 
     let bin = |name: &str| match name {
         "parse" => env!("CARGO_BIN_EXE_mbx-parse"),
@@ -82,7 +87,8 @@ fn main() {
         ("perl -pe, two renames", r#"perl -pe 's/^([^\t]*\t)default\t/${1}3\t/ || s/^([^\t]*\t)0\t/${1}4\t/'"#.into()),
         ("sed, two renames", r#"sed -e 's/^\([^\t]*\t\)default\t/\13\t/;t' -e 's/^\([^\t]*\t\)0\t/\14\t/'"#.into()),
     ];
-    let has = |tool: &str| Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    let has =
+        |tool: &str| Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     let jobs: Vec<_> = jobs
         .into_iter()
         .filter(|(name, _)| !["mawk", "perl", "sed"].iter().any(|tool| name.starts_with(tool) && !has(tool)))
@@ -94,7 +100,8 @@ fn main() {
         }
     }
     let medians: Vec<Duration> = times.into_iter().map(median).collect();
-    let remap = jobs.iter().position(|(name, _)| name.starts_with("mbx-remap-part, two")).map_or(medians[0], |i| medians[i]);
+    let remap =
+        jobs.iter().position(|(name, _)| name.starts_with("mbx-remap-part, two")).map_or(medians[0], |i| medians[i]);
     println!("{:<32} {:>8} {:>12} {:>22}", "", "seconds", "times cat", "times mbx-remap-part");
     for ((name, _), median) in jobs.iter().zip(&medians) {
         let of = |base: Duration| median.as_secs_f64() / base.as_secs_f64();

@@ -45,6 +45,9 @@ pub trait Filter {
     /// so that the administrator sees all that is wrong at once. Not for filters that change the disk.
     const LOOKS_ON: bool = true;
 
+    /// Whether the filter ends the pipe, so that it must say what went wrong further up.
+    const ENDS_PIPE: bool = false;
+
     /// Before the first entry, or at the end of a list without one.
     fn begin(&mut self, _heading: &Heading, _report: &mut Report) -> Result<(), Stop> {
         Ok(())
@@ -117,6 +120,8 @@ pub fn run<F: Filter>(run: Run, filter: &mut F, report: &mut Report) -> Account 
         stream.give_up(&stop);
     }
     stream.report.flush_alike();
+    stream.account.looks = stream.output.is_none();
+    stream.account.aborted = stream.aborted && stream.output.is_some();
     stream.filter.notes(&mut stream.account);
     stream.account
 }
@@ -249,7 +254,7 @@ impl<F: Filter> Running<'_, F> {
     /// A failure goes down the pipe, because a shell sees the status of the last command only.
     fn give_up(&mut self, stop: &Stop) {
         let reason = self.report.stop(stop);
-        if let (Seal::TakeOff | Seal::Demand, Some(who)) = (self.seal, seal::abort_reason(stop)) {
+        if let (true, Some(who)) = (F::ENDS_PIPE, seal::abort_reason(stop)) {
             self.report.answer(format_args!("aborted upstream: {who}"));
         }
         let mut last = Vec::new();
@@ -486,7 +491,8 @@ impl<F: Filter> Running<'_, F> {
             Some(file) => {
                 file.write_all(&[line, b"\n"].concat()).map_err(|e| Stop::io("cannot write the rejects", &e))?;
             }
-            None if !self.aborted => {
+            // A filter that only looks has no stream to end.
+            None if !self.aborted && self.output.is_some() => {
                 let mut mark = Vec::new();
                 seal::write_abort(self.report.tool(), &format!("{at}: {refusal}"), &mut mark);
                 self.refused = Some(mark);
@@ -515,7 +521,7 @@ impl<F: Filter> Running<'_, F> {
             self.account.refused += 1;
             let long = Refusal::with("line too long", format_args!("over {} bytes", crate::stream::MAX_LINE));
             self.report.refuse(at, &long, first_field(block.bytes));
-            if self.rejects.is_none() && !self.aborted {
+            if self.rejects.is_none() && !self.aborted && self.output.is_some() {
                 let mut mark = Vec::new();
                 seal::write_abort(self.report.tool(), &format!("{at}: {long}"), &mut mark);
                 self.abort_with(&mark)?;

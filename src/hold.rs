@@ -220,12 +220,14 @@ impl Run<'_> {
 }
 
 /// What of an entry is compared with another list, one byte string that sorts by mailbox and then by line:
-/// mailbox, NUL, line, place, NUL, type, NUL, ACL. No field of an entry has a NUL.
+/// mailbox, NUL, line, file, NUL, place, NUL, type, NUL, ACL. No field of an entry has a NUL.
 pub fn record_of(entry: &Entry<'_>, record: &mut Vec<u8>) {
     record.clear();
     record.extend_from_slice(entry.mailbox());
     record.push(0);
     record.extend_from_slice(&entry.at.line.to_be_bytes());
+    record.extend_from_slice(entry.at.file.as_bytes());
+    record.push(0);
     if let Some(server) = entry.server() {
         record.extend_from_slice(server);
         record.push(b'!');
@@ -257,6 +259,8 @@ pub struct Kept<'a> {
     pub mailbox: &'a [u8],
     /// The physical line on which it stood.
     pub line: u64,
+    /// And the file.
+    pub file: &'a [u8],
     /// `partition` or `server!partition`.
     pub place: &'a [u8],
     /// The mbtype in decimal; empty in lists without types.
@@ -270,11 +274,13 @@ pub fn kept(record: &[u8]) -> Kept<'_> {
     let cut = |bytes: &[u8]| memchr::memchr(0, bytes).unwrap_or(bytes.len());
     let (mailbox, rest) = record.split_at(cut(record));
     let (line, rest) = rest.get(1..).unwrap_or_default().split_at_checked(8).unwrap_or_default();
+    let (file, rest) = rest.split_at(cut(rest));
+    let rest = rest.get(1..).unwrap_or_default();
     let (place, rest) = rest.split_at(cut(rest));
     let rest = rest.get(1..).unwrap_or_default();
     let (mbtype, acl) = rest.split_at(cut(rest));
     let line = line.iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
-    Kept { mailbox, line, place, mbtype, acl: acl.get(1..).unwrap_or_default() }
+    Kept { mailbox, line, file, place, mbtype, acl: acl.get(1..).unwrap_or_default() }
 }
 
 #[cfg(test)]

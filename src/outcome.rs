@@ -299,8 +299,12 @@ impl Report {
 pub struct Account {
     /// Entries (and lines that are no entries) read.
     pub read: u64,
-    /// Entries written.
+    /// Entries written, or found good by a filter that only looks.
     pub written: u64,
+    /// Whether the filter only looks.
+    pub looks: bool,
+    /// Whether the stream ended in an abort mark.
+    pub aborted: bool,
     /// Entries and lines refused.
     pub refused: u64,
     /// Entries judged after the output had ended in an abort mark.
@@ -333,7 +337,8 @@ pub fn count(counts: &mut Vec<(&'static str, u64)>, label: &'static str) {
 
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in, {} out", Count(self.read), Count(self.written))?;
+        let out = if self.looks { "good" } else { "out" };
+        write!(f, "{} in, {} {out}", Count(self.read), Count(self.written))?;
         let notes: Vec<String> =
             self.notes.iter().filter(|(_, n)| *n > 0).map(|(what, n)| format!("{} {what}", Count(*n))).collect();
         if !notes.is_empty() {
@@ -347,6 +352,9 @@ impl fmt::Display for Account {
         }
         if self.unwritten > 0 {
             write!(f, ", {} held back", Count(self.unwritten))?;
+        }
+        if self.aborted {
+            f.write_str(": aborted")?;
         }
         Ok(())
     }

@@ -118,7 +118,7 @@ pub fn abort_reason(stop: &Stop) -> Option<String> {
     match stop {
         Stop::Upstream(line) => {
             let text = line.strip_prefix(b"!mbx-abort ").unwrap_or(line);
-            Some(String::from_utf8_lossy(text).into_owned())
+            Some(String::from_utf8_lossy(text).trim_end().to_string())
         }
         _ => None,
     }

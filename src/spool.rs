@@ -267,8 +267,8 @@ const META_WORDS: &[&str] =
 #[derive(Debug, Default)]
 pub struct Roster {
     roots: HashMap<Vec<u8>, Roots>,
-    /// Where the partitions were declared, for messages.
-    pub declared_in: String,
+    /// Where the partitions were declared, for messages: `in FILE`.
+    pub declared: String,
 }
 
 impl Roster {
@@ -287,7 +287,7 @@ impl Roster {
                 Name(word)
             )));
         }
-        let mut roster = Roster { roots: HashMap::new(), declared_in: conf.path().to_string() };
+        let mut roster = Roster { roots: HashMap::new(), declared: format!("in {}", conf.path()) };
         for name in conf.partitions() {
             let data = path_of(conf.partition(name).unwrap_or_default());
             let mut roots = Roots { header: data.clone(), meta: Vec::new(), data };

@@ -25,7 +25,13 @@ fn the_myrights_table() {
             ] {
                 let mut found = Vec::new();
                 Reader::new(era, deleteright).read(columns[0].as_bytes()).rights.write(&mut found);
-                assert_eq!(String::from_utf8(found).unwrap(), effective, "{} {era:?} {}", columns[0], char::from(deleteright));
+                assert_eq!(
+                    String::from_utf8(found).unwrap(),
+                    effective,
+                    "{} {era:?} {}",
+                    columns[0],
+                    char::from(deleteright)
+                );
             }
             // And the filter writes just that, so that a later change of deleteright changes nothing.
             let line = format!("user.a\t0 default bob\t{}\t\n", columns[0]);
@@ -92,6 +98,9 @@ fn each_option_does_just_what_it_says() {
     assert_eq!(rewrite(&["--grant", "bob=a"], "bob\tlrs\t"), "bob\tlrsa\t");
     assert_eq!(rewrite(&["--grant", "bob=te"], "bob\tlrswipcda\t"), "bob\tlrswipcda\t");
     assert_eq!(rewrite(&["--grant", "bob=lrs"], ""), "bob\tlrs\t");
+    // What the old server grants stays granted: `kc` is k and x up to 2.3.7, and k alone from 2.3.8 on.
+    assert_eq!(rewrite(&["--from", "2.3.7", "--grant", "bob=w"], "bob\tlrskc\t"), "bob\tlrswkx\t");
+    assert_eq!(rewrite(&["--grant", "bob=w"], "bob\tlrskc\t"), "bob\tlrswk\t");
     assert_eq!(rewrite(&["--rfc4314", "--id", "bob=rob"], "bob\tcd\t"), "rob\tkxte\t");
     // An identifier of its own that only looks negative, and all renames at once.
     assert_eq!(rewrite(&["--id", "-bob=x"], "bob\tl\t-bob\tl\t"), "bob\tl\tx\tl\t");
@@ -119,7 +128,9 @@ fn what_cannot_be_is_refused() {
         assert!(ran.out.starts_with(b"!mbx-abort mbx-acl-rewrite: "), "{options:?}: {}", ran.tell());
     }
     // A grant behind a part that no TAB closes would bring that part to life.
-    run("acl-rewrite", &["--grant", "cyrus=a"], b"user.a\t0 default bob\tlrs\tzoe\tlrs\n").expect(1).says("ACL not closed by a TAB");
+    run("acl-rewrite", &["--grant", "cyrus=a"], b"user.a\t0 default bob\tlrs\tzoe\tlrs\n")
+        .expect(1)
+        .says("ACL not closed by a TAB");
     // The part itself is left as it is.
     run("acl-rewrite", &["--from", "2.4.22"], b"user.a\t0 default bob\tlrsd\tzoe\tlrsd\n")
         .expect(0)

@@ -54,9 +54,12 @@ fn probes(release: &'static str) -> Vec<Probe> {
     probes
 }
 
+/// Mailboxes with their mbtype, place and ACL.
+type Held = BTreeMap<Vec<u8>, (i64, Vec<u8>, Vec<u8>)>;
+
 /// What a loader holds after it read `input`, as its own `-d` prints it; none if it died.
 fn model(release: &str, input: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let mut held: BTreeMap<Vec<u8>, (i64, Vec<u8>, Vec<u8>)> = BTreeMap::new();
+    let mut held = Held::new();
     let mut unreadable = false;
     let mut rest = input;
     while !rest.is_empty() {
@@ -109,7 +112,8 @@ fn model(release: &str, input: &[u8]) -> Option<Vec<Vec<u8>>> {
     if unreadable {
         held.clear();
     }
-    let print = |(name, (mbtype, place, acl)): (&Vec<u8>, &(i64, Vec<u8>, Vec<u8>))| {
+    let print = |name: &Vec<u8>| {
+        let (mbtype, place, acl) = &held[name];
         // Up to 2.4 the record is the string "mbtype partition acl", and is read back at its first blanks.
         let record = [place, &b" "[..], acl].concat();
         let blank = record.iter().position(|b| *b == b' ').unwrap_or(record.len());
@@ -121,7 +125,7 @@ fn model(release: &str, input: &[u8]) -> Option<Vec<Vec<u8>>> {
             _ => [name, &b"\t"[..], mbtype.as_bytes(), b" ", place, b" ", acl, b"\n"].concat(),
         }
     };
-    let mut printed: Vec<Vec<u8>> = held.iter().map(print).collect();
+    let mut printed: Vec<Vec<u8>> = held.keys().map(print).collect();
     printed.sort();
     Some(printed)
 }
@@ -211,9 +215,12 @@ fn every_probe() {
                 let mut sorted = written.clone();
                 sorted.sort();
                 let stored = model(release, &ran.out).unwrap_or_default();
-                let twice = written.len() > stored.len() && probe.label.contains("twice") | probe.label.contains("duplicate");
+                let twice =
+                    written.len() > stored.len() && probe.label.contains("twice") | probe.label.contains("duplicate");
                 assert!(stored == sorted || twice, "{}", tell(&ran.tell()));
-                match as_it_came {
+                // 2.4 stores a tombstone as it came, and its mbpath then dies of it: dropped, and counted.
+                let dropped = release == "2.4.22" && ran.err.contains("1 tombstones");
+                match as_it_came && !dropped {
                     true => assert!(ran.out == probe.input, "{}", tell("changed though it was stored as it came")),
                     false => mended += 1,
                 }

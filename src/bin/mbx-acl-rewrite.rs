@@ -77,8 +77,9 @@ struct Counts {
 
 struct Rewrite {
     deleteright: u8,
-    /// How the old server reads rights; none if they are left alone.
-    reader: Option<Reader>,
+    /// How the old server reads rights.
+    reader: Reader,
+    /// Whether what it reads is written out.
     rfc4314: bool,
     whole: HashMap<Vec<u8>, Vec<u8>>,
     identifiers: HashMap<Vec<u8>, Vec<u8>>,
@@ -140,9 +141,8 @@ impl Rewrite {
 
     /// Puts explicit rights in canonical order into the scratch buffer if the string needs it.
     fn explicit(&mut self, pair: &Pair<'_>, entry: &Entry<'_>, report: &mut Report) -> bool {
-        let Some(reader) = &self.reader else { return false };
-        let reading = reader.read(pair.rights);
-        if !reading.has_macro && !reading.has_inert {
+        let reading = self.reader.read(pair.rights);
+        if !self.rfc4314 || !(reading.has_macro || reading.has_inert) {
             return false;
         }
         reading.rights.write(&mut self.scratch);
@@ -165,8 +165,11 @@ impl Rewrite {
         if std::mem::replace(&mut self.met[index], true) {
             return false;
         }
-        let reader = Reader::new(Era::Annotate, self.deleteright);
-        let has = reader.read(if in_scratch { &self.scratch } else { pair.rights }).rights;
+        // What was rewritten before is explicit, and means the same to every reader that knows the letters.
+        let has = match in_scratch {
+            true => Reader::new(Era::Annotate, self.deleteright).read(&self.scratch).rights,
+            false => self.reader.read(pair.rights).rights,
+        };
         let granted = self.grants[index].1;
         if has.includes(granted) {
             return false;
@@ -180,19 +183,17 @@ impl Rewrite {
 
 impl Filter for Rewrite {
     fn begin(&mut self, heading: &Heading, _report: &mut Report) -> Result<(), Stop> {
-        if !self.rfc4314 {
-            return Ok(());
-        }
+        // Without a release: the rule of 2.3.8 and later, right for every string that a server wrote itself.
+        let era = heading.releases.from.as_ref().map_or(Era::Annotate, |from| from.era());
+        self.reader = Reader::new(era, self.deleteright);
         if let Some(to) = &heading.releases.to
             && to.era() == Era::Rfc2086
+            && (self.rfc4314 || !self.grants.is_empty())
         {
             return Err(Stop::Trouble(format!(
                 "--to {to} knows RFC 2086 only: k, x, t and e would grant nothing there; leave mbx-acl-rewrite out"
             )));
         }
-        // Without a release: the rule of 2.3.8 and later, right for every string that a server wrote itself.
-        let era = heading.releases.from.as_ref().map_or(Era::Annotate, |from| from.era());
-        self.reader = Some(Reader::new(era, self.deleteright));
         Ok(())
     }
 
@@ -290,7 +291,7 @@ fn rewrite(options: Options, report: &mut Report) -> Result<Account, Stop> {
     let others = !(whole.is_empty() && identifiers.is_empty() && options.drop_id.is_empty() && grants.is_empty());
     let mut filter = Rewrite {
         deleteright: options.deleteright,
-        reader: None,
+        reader: Reader::new(Era::Annotate, options.deleteright),
         rfc4314: options.rfc4314 || !others,
         whole,
         identifiers,

@@ -99,11 +99,11 @@ impl Check {
     fn open(roster: &Roster, entry: &Entry<'_>) -> Result<Partition, Stop> {
         let Some(roots) = roster.get(entry.partition()) else {
             return Err(Stop::Trouble(format!(
-                "{}: {}: partition {} is not declared in {}",
+                "{}: {}: partition {} is not declared {}",
                 entry.at,
                 Name(entry.mailbox()),
                 Name(entry.partition()),
-                roster.declared_in
+                roster.declared
             )));
         };
         let header = open_root(&roots.header, entry.partition())?;
@@ -259,6 +259,8 @@ impl Filter for Check {
     }
 
     fn end(&mut self, _heading: &Heading, _account: &mut Account, report: &mut Report) -> Result<(), Stop> {
+        // The reason is to stand last.
+        report.flush_alike();
         match self.max_missing {
             Some(limit) if limit.exceeded(self.missing, self.looked_up) => {
                 return Err(Stop::Refused(format!(

@@ -4,7 +4,7 @@ use clap::{Parser, ValueEnum};
 use mbxtools::convert::{Converted, Converter};
 use mbxtools::entry::{Changes, Entry, Kind};
 use mbxtools::filter::{Filter, Heading, Run, Seal, Verdict, main_of, run};
-use mbxtools::hold::{Held, Sorted, Sorter, kept, record_of};
+use mbxtools::hold::{Held, Kept, Sorted, Sorter, kept, record_of};
 use mbxtools::options::{Common, KNOWN, Limit};
 use mbxtools::outcome::{Account, Count, Name, Refusal, Report, Status, Stop, reason};
 use mbxtools::seal::{Releases, write_abort};
@@ -104,6 +104,8 @@ struct Guard {
 }
 
 impl Filter for Guard {
+    const ENDS_PIPE: bool = true;
+
     fn begin(&mut self, heading: &Heading, _report: &mut Report) -> Result<(), Stop> {
         self.heading = Some(heading.clone());
         let (Some(to), Some(dialect)) = (&heading.releases.to, heading.dialect) else {
@@ -223,31 +225,33 @@ fn fields(asked: &[Field], dialects: [Option<Dialect>; 2]) -> Result<Vec<Field>,
 
 fn tell_duplicates(sorted: &Sorted, report: &mut Report) -> Result<(), Stop> {
     let mut records = sorted.read()?;
-    let mut last: (Vec<u8>, u64) = (Vec::new(), 0);
+    let mut last = Vec::new();
     while let Some(record) = records.advance()? {
-        let entry = kept(record);
-        if entry.mailbox == last.0 {
+        let (one, other) = (kept(&last), kept(record));
+        if one.mailbox == other.mailbox && !last.is_empty() {
+            let at = |entry: &Kept<'_>| format!("{}:{}", String::from_utf8_lossy(entry.file), entry.line);
             report.finding(
                 "mailbox twice",
                 format_args!(
-                    "mailbox twice, on lines {} and {}: {} (the loader would keep the last)",
-                    last.1,
-                    entry.line,
-                    Name(entry.mailbox)
+                    "{}: mailbox twice, also at {}: {} (the loader would keep the last)",
+                    at(&other),
+                    at(&one),
+                    Name(other.mailbox)
                 ),
             );
         }
-        last.0.clear();
-        last.0.extend_from_slice(entry.mailbox);
-        last.1 = entry.line;
+        last.clear();
+        last.extend_from_slice(record);
     }
     Ok(())
 }
 
-/// Reads another list for its entries; what is no entry in it is a finding of its own.
-fn collect(source: Source, releases: Releases, report: &mut Report) -> Result<(Sorted, Option<Dialect>), Stop> {
+/// Reads another list for its entries.
+fn collect(source: Source, releases: Releases, report: &Report) -> Result<(Sorted, Option<Dialect>), Stop> {
     struct Collect(Sorter, Option<Dialect>, Vec<u8>);
     impl Filter for Collect {
+        const ENDS_PIPE: bool = true;
+
         fn entry(&mut self, entry: &Entry<'_>, _: &mut Changes, _: &mut Report) -> Result<Verdict, Stop> {
             self.1 = Some(entry.dialect);
             record_of(entry, &mut self.2);
@@ -256,20 +260,22 @@ fn collect(source: Source, releases: Releases, report: &mut Report) -> Result<(S
         }
     }
     let mut collect = Collect(Sorter::default(), None, Vec::new());
-    run(
-        Run {
-            input: Input::new([source]),
-            output: None,
-            rejects: None,
-            seal: Seal::TakeOff,
-            releases,
-            allow_empty: true,
-            ended: false,
-        },
-        &mut collect,
-        report,
-    );
-    Ok((collect.0.sorted()?, collect.1))
+    let mut of_its_own = Report::new(report.tool(), report.quiet());
+    let whole = Run {
+        input: Input::new([source]),
+        output: None,
+        rejects: None,
+        seal: Seal::TakeOff,
+        releases,
+        allow_empty: true,
+        ended: false,
+    };
+    run(whole, &mut collect, &mut of_its_own);
+    match of_its_own.status() {
+        Status::Done => Ok((collect.0.sorted()?, collect.1)),
+        Status::Trouble => Err(Stop::Trouble("there is nothing whole to compare the list with".to_string())),
+        _ => Err(Stop::Refused("there is nothing whole to compare the list with".to_string())),
+    }
 }
 
 /// How a comparison speaks of its two sides.
@@ -443,6 +449,7 @@ fn guard(options: Options, report: &mut Report) -> Result<Account, Stop> {
     );
     report.flush_alike();
     if report.status() != Status::Done {
+        account.aborted = false;
         account.unwritten += std::mem::take(&mut account.written);
         if !starts {
             let mut output = Output::stdout()?;
@@ -505,7 +512,7 @@ fn start(program: &OsString, args: &[OsString], list: File, report: &mut Report)
     if said > 0 {
         report.finding(
             "command complained",
-            format_args!("{name} said {} lines on stderr: it may not have stored every entry", Count(said)),
+            format_args!("{name} complained on stderr, lines: {}. It may not have stored every entry", Count(said)),
         );
     }
     Ok(())

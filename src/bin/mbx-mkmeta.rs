@@ -107,7 +107,7 @@ impl Filter for MkMeta {
 
     fn notes(&self, account: &mut Account) {
         let made = if self.rules.dry_run { "directories to make" } else { "directories made" };
-        account.notes.extend([(made, self.made), ("mailboxes had theirs", self.present), ("need none", self.without)]);
+        account.notes.extend([(made, self.made), ("already there", self.present), ("need none", self.without)]);
     }
 }
 
@@ -118,11 +118,11 @@ fn as_path(bytes: &[u8]) -> &std::path::Path {
 
 fn undeclared(entry: &Entry<'_>, roster: &Roster) -> Stop {
     Stop::Trouble(format!(
-        "{}: {}: partition {} is not declared in {}",
+        "{}: {}: partition {} is not declared {}",
         entry.at,
         Name(entry.mailbox()),
         Name(entry.partition()),
-        roster.declared_in
+        roster.declared
     ))
 }
 

@@ -129,7 +129,7 @@ impl Only {
         let mut unmet: Vec<_> = self.0.iter().filter(|(_, met)| !**met).map(|(name, _)| name).collect();
         unmet.sort();
         for name in unmet {
-            report.remark(format_args!("--only: the list has no such mailbox: {}", Name(name)));
+            report.told("--only", format_args!("--only: the list has no such mailbox: {}", Name(name)));
         }
     }
 }
@@ -152,7 +152,6 @@ struct Parse {
 
 impl Filter for Parse {
     fn begin(&mut self, heading: &Heading, _report: &mut Report) -> Result<(), Stop> {
-        let Some(dialect) = heading.dialect else { return Ok(()) };
         let (from, to) = (&heading.releases.from, &heading.releases.to);
         if let Some(to) = to
             && to.dialect() == Dialect::Json
@@ -161,6 +160,7 @@ impl Filter for Parse {
                 "--to {to}: lists for 3.6 and later are JSON, which this release of mbxtools does not write yet"
             )));
         }
+        let Some(dialect) = heading.dialect else { return Ok(()) };
         if let Some(from) = from
             && from.dialect() != dialect
             && !(heading.sealed && to.as_ref().is_some_and(|to| to.dialect() == dialect))

@@ -1,0 +1,305 @@
+//! What goes wrong: nothing half-loaded, and a status that says so.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod stage;
+
+use stage::{Sandbox, account, command, lines, read, run};
+use std::process::Stdio;
+
+/// Each filter with options under which it lets the migrated list through.
+fn filters(sandbox: &Sandbox) -> Vec<(&'static str, Vec<String>)> {
+    let conf = sandbox.file("new.conf");
+    vec![
+        ("parse", vec![]),
+        ("remap-part", vec!["nosuch=x".into()]),
+        ("acl-rewrite", vec!["--id".into(), "nosuch=x".into()]),
+        ("check-paths", vec!["-C".into(), conf.clone()]),
+        ("mkmeta", vec!["-C".into(), conf]),
+        ("count-guard", vec!["--min".into(), "1".into()]),
+    ]
+}
+
+fn sealed() -> Vec<u8> {
+    run("parse", &["--from", "2.2.13", "--to", "2.3.7", "--seal"], &migrated()).expect(0).out
+}
+
+/// The old list with the new partitions.
+fn migrated() -> Vec<u8> {
+    run("remap-part", &["default=3", "0=4"], &read("migration/in.dump")).expect(0).out
+}
+
+fn last_line(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(lines(bytes).last().map_or(&b""[..], Vec::as_slice)).into_owned()
+}
+
+#[test]
+fn a_sealed_list_that_stops_in_the_middle_goes_nowhere() {
+    let sandbox = Sandbox::migrated();
+    let whole = sealed();
+    let all = lines(&whole);
+    let cuts = [
+        ("no end mark", all[..all.len() - 1].concat()),
+        ("half", all[..all.len() / 2].concat()),
+        ("only its head", all[..1].concat()),
+        ("in the middle of a line", whole[..whole.len() / 2].to_vec()),
+        ("in the middle of the end mark", whole[..whole.len() - 2].to_vec()),
+        ("an entry less", [&all[..10], &all[11..]].concat().concat()),
+        ("an entry more", [&all[..10], &all[9..]].concat().concat()),
+        ("something behind", [&whole[..], &all[5]].concat()),
+        ("twice", [&whole[..], &whole[..]].concat()),
+        ("a mark in the middle", [&all[..10].concat()[..], b"!mbx-list\n", &all[10..].concat()].concat()),
+        ("another end", [&all[..10].concat()[..], b"!mbx-end 9\n", &all[10..].concat()].concat()),
+        ("an end without a count", [&all[..all.len() - 1].concat()[..], b"!mbx-end\n"].concat()),
+        ("an unknown mark", [&all[..10].concat()[..], b"!mbx-what\n", &all[10..].concat()].concat()),
+    ];
+    for (filter, options) in filters(&sandbox) {
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        for (what, list) in &cuts {
+            let ran = run(filter, &options, list);
+            assert_eq!(ran.status, 1, "mbx-{filter}: {what}: {}", ran.tell());
+            let last = last_line(&ran.out);
+            assert!(last.starts_with(&format!("!mbx-abort mbx-{filter}: ")), "mbx-{filter}: {what}: {}", ran.tell());
+            // And whatever stands behind it, up to the command, sees nothing.
+            let guard = ["--sealed", "--", "sh", "-c", "echo STARTED"];
+            let behind = run("count-guard", &guard, &ran.out);
+            assert_eq!((behind.status, behind.out.len()), (1, 0), "mbx-{filter}: {what}: {}", behind.tell());
+        }
+    }
+}
+
+#[test]
+fn a_source_that_fails_lets_nothing_through() {
+    let sandbox = Sandbox::migrated();
+    sandbox.write("list", migrated());
+    for (source, what) in [
+        ("sh -c 'cat list; exit 3'", "exit status: 3"),
+        ("sh -c 'cat list; kill -9 $$'", "signal: 9"),
+        ("sh -c 'head -c 3000 list; exit 1'", "no newline at the end"),
+        ("sh -c 'exit 75'", "exit status: 75"),
+        ("/no/such/command", "cannot run /no/such/command"),
+        ("true", "the list is empty"),
+    ] {
+        for options in ["--seal", ""] {
+            let script = format!(
+                "mbx-parse {options} --from 2.2.13 --to 2.3.7 -- {source} | mbx-acl-rewrite \
+                 | mbx-count-guard --to 2.3.7 -- sh -c 'echo STARTED'"
+            );
+            let ran = sandbox.sh(&script);
+            assert!(matches!(ran.status, 1 | 2), "{source}: {}", ran.tell());
+            assert!(ran.out.is_empty(), "{source}: {}", ran.tell());
+            ran.says(what);
+        }
+    }
+    // The same list from a source that ends well.
+    let script = "mbx-parse --seal --from 2.2.13 --to 2.3.7 -- cat list | mbx-count-guard --sealed -- wc -l";
+    assert_eq!(String::from_utf8(sandbox.sh(script).expect(0).out).unwrap().trim(), "103");
+}
+
+#[test]
+fn a_filter_that_is_killed_is_noticed() {
+    let sandbox = Sandbox::migrated();
+    let sealed = sandbox.write("sealed", sealed());
+    for filter in ["mbx-remap-part", "mbx-acl-rewrite", "mbx-check-paths -C new.conf", "mbx-mkmeta -C new.conf"] {
+        // The filter has read and written half of the list when it dies.
+        let script = format!(
+            "mkfifo fifo; sh -c '{{ head -c 4000 {sealed}; sleep 1; }} >fifo' & \
+             {{ {filter} <fifo & pid=$!; sleep 0.3; kill -9 $pid; wait $pid; }} 2>/dev/null \
+             | mbx-count-guard --sealed -- sh -c 'echo STARTED'; status=$?; rm fifo; exit $status"
+        );
+        let ran = sandbox.sh(&script).expect(1);
+        assert!(ran.out.is_empty(), "{filter}: {}", ran.tell());
+    }
+}
+
+#[test]
+fn an_abort_goes_all_the_way_down() {
+    let sandbox = Sandbox::migrated();
+    let mark = b"!mbx-abort mbx-parse: dump.txt:17: no partition: user.bob\n";
+    let all = lines(&sealed());
+    let list = [&all[..20].concat()[..], mark, &all[20..].concat()].concat();
+    for (filter, options) in filters(&sandbox) {
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let ran = run(filter, &options, &list).expect(1);
+        if filter == "count-guard" {
+            assert_eq!(ran.out, b"!mbx-abort mbx-count-guard: the list was not let out\n");
+            ran.says("aborted upstream: mbx-parse: dump.txt:17: no partition: user.bob");
+        } else {
+            assert_eq!(ran.out, [&all[..20].concat()[..], mark].concat(), "mbx-{filter}: {}", ran.tell());
+        }
+    }
+    // Through all six, without a seal as well.
+    sandbox.write("list", "user.bob\n");
+    let script = "mbx-parse --from 2.2.13 --to 2.3.7 list | mbx-remap-part a=b | mbx-acl-rewrite \
+        | mbx-check-paths -C new.conf | mbx-mkmeta -C new.conf | mbx-count-guard -- sh -c 'echo STARTED'";
+    let ran = sandbox.sh(script).expect(1);
+    assert!(ran.out.is_empty());
+    ran.says("mbx-parse: list:1: no partition")
+        .says("mbx-count-guard: aborted upstream: mbx-parse: list:1: no partition");
+}
+
+#[test]
+fn nowhere_to_write_is_trouble() {
+    let sandbox = Sandbox::migrated();
+    let list = sandbox.write("list", sealed());
+    for (filter, options) in filters(&sandbox) {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let child = command(filter, &[])
+            .args(&options)
+            .stdin(std::fs::File::open(&list).unwrap())
+            .stdout(full)
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        let err = String::from_utf8_lossy(&child.stderr).into_owned();
+        assert_eq!(child.status.code(), Some(2), "mbx-{filter}: {err}");
+        assert!(err.contains("stdout: cannot write: No space left on device"), "mbx-{filter}: {err}");
+    }
+    // Side files, and room for the guard.
+    let bad = b"user.bob\n";
+    run("parse", &["--reject", "/dev/full"], bad).expect(2).says("cannot write the rejects");
+    run("parse", &["--reject", "/no/such/dir/file"], bad).expect(2).says("/no/such/dir/file");
+    let ran = command("count-guard", &[&list]).env("TMPDIR", "/no/such/dir").output().unwrap();
+    assert_eq!(ran.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&ran.stderr).contains("temporary file in /no/such/dir (TMPDIR)"));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_141_and_silence() {
+    let sandbox = Sandbox::migrated();
+    let big: Vec<u8> = (0..20_000).flat_map(|i| format!("user.u{i}\t0 3\tu{i}\tlrs\t\n").into_bytes()).collect();
+    sandbox.write("big", big);
+    for filter in ["mbx-parse", "mbx-remap-part 3=4", "mbx-acl-rewrite", "mbx-count-guard", "mbx-mkmeta -C new.conf"] {
+        let script = format!("{{ {filter} big; echo $? >status; }} | head -c 10 >/dev/null; cat status");
+        let ran = sandbox.sh(&script);
+        assert_eq!(ran.out, b"141\n", "{filter}: {}", ran.tell());
+        assert_eq!(ran.err, "", "{filter}");
+    }
+}
+
+#[test]
+fn what_is_no_list_gets_a_true_answer() {
+    let sandbox = Sandbox::empty();
+    let elf = std::fs::read(stage::bin().join("mbx-parse")).unwrap()[..60_000].to_vec();
+    let crlf = b"user.a\tdefault\ta\tlrs\t\r\nuser.b\tdefault\tb\tlrs\t\r\n".to_vec();
+    let json = read("3.6.1/flat/dump.txt");
+    for (list, status, what) in [
+        (b"".to_vec(), 1, "the list is empty"),
+        (elf, 1, "NUL byte"),
+        (b"hello\n".to_vec(), 1, "stdin:1: no partition (the line has no TAB, so it is no entry: a login banner"),
+        (crlf, 1, "stdin:1: line ends in CR LF (`ssh -t` adds the CRs"),
+        (b"\xef\xbb\xbfuser.a\tdefault\ta\tlrs\t\n".to_vec(), 1, "begins with a byte order mark"),
+        (json, 2, "stdin:1: this is a JSON list (Cyrus 3.6.0-beta3 and later)"),
+        (b"user.a\tdefault\ta\tlrs\t".to_vec(), 1, "stdin:1: no newline at the end (no server leaves it out"),
+        (b"user.a\tdefault\ta\tlrs\t\n\n".to_vec(), 1, "stdin:2: blank line"),
+        (b"user.a\tdefault\ta\tlrs\t\nuser.b\t0 default b\tlrs\t\n".to_vec(), 1, "stdin:2: line of another dialect"),
+        (b"user.a\tdefault\ta\tl\0rs\t\n".to_vec(), 1, "NUL byte"),
+        (b"user.a\t0 \ta\tlrs\t\n".to_vec(), 2, "--from RELEASE"),
+    ] {
+        for filter in ["parse", "remap-part", "acl-rewrite", "count-guard"] {
+            let ran = run(filter, &[], &list).expect(status);
+            assert!(last_line(&ran.out).starts_with(&format!("!mbx-abort mbx-{filter}: ")), "{}", ran.tell());
+            ran.says(what);
+        }
+    }
+    run("parse", &["--allow-empty"], b"").expect(0).writes(b"");
+    run("parse", &["--allow-empty", "--seal"], b"").expect(0).writes(b"!mbx-list\n!mbx-end 0\n");
+    for filter in ["parse", "remap-part", "acl-rewrite", "count-guard"] {
+        run(filter, &["/no/such/file"], b"").expect(2).says("/no/such/file: No such file or directory");
+        run(filter, &[sandbox.path().to_str().unwrap()], b"").expect(2).says("is a directory");
+        let ran = run(filter, &["--no-such-option"], b"").expect(2);
+        assert_eq!(ran.out, format!("!mbx-abort mbx-{filter}: wrong usage\n").into_bytes());
+        run(filter, &["--from", "2.3"], b"").expect(2).says("2.3.4 to 2.3.7");
+        assert!(!run(filter, &["--help"], b"").expect(0).out.is_empty());
+        assert!(run(filter, &["--version"], b"").expect(0).out.starts_with(format!("mbx-{filter} 0.").as_bytes()));
+    }
+}
+
+#[test]
+fn a_list_of_the_wrong_release_is_told() {
+    let list = read("2.4.22/flat/dump.txt");
+    run("parse", &["--from", "2.2.13", "--to", "2.3.7"], &list).expect(2).says("is it the right list?");
+    run("parse", &["--to", "3.6.1"], &list).expect(2).says("JSON, which this release of mbxtools does not write yet");
+    run("count-guard", &["--to", "2.3.7"], &list).expect(1).says("mbx-parse --to 2.3.7 is missing in the pipe");
+    let sealed = run("parse", &["--from", "2.4.22", "--seal"], &list).expect(0).out;
+    run("acl-rewrite", &["--from", "2.2.13"], &sealed)
+        .expect(2)
+        .says("--from 2.2.13 was told, but the sealed list says 2.4.22");
+    run("count-guard", &["--sealed"], &list).expect(1).says("begin the pipe with mbx-parse --seal");
+}
+
+#[test]
+fn the_far_side_can_tell_that_it_was_whole() {
+    let list = read("2.4.22/flat/dump.txt");
+    let ended = [&list[..], b"!mbx-end\n"].concat();
+    let sealed = run("parse", &["--seal", "--ended"], &ended).expect(0).out;
+    assert_eq!(sealed, [b"!mbx-list\n", &list[..], format!("!mbx-end {}\n", lines(&list).len()).as_bytes()].concat());
+    run("parse", &["--seal", "--ended"], &list).expect(1).says("no end mark");
+    // Without --seal the mark goes on as it came, and a loader never sees it behind the guard.
+    run("remap-part", &[], &ended).expect(0).writes(&ended);
+    run("count-guard", &["--to", "2.4.22", "--", "cat"], &ended).expect(0).writes(&list);
+    run("parse", &[], &[&ended[..], &list].concat()).expect(1).says("behind the end mark");
+}
+
+#[test]
+fn refused_entries_can_be_mended_and_fed_again() {
+    let sandbox = Sandbox::empty();
+    let good = b"user.a\tdefault\ta\tlrs\t\n";
+    let bad = b"user.b\tdefault\tb\tlrs\n";
+    let other = b"user.c\tdefault\tc\tlrs\t\n";
+    let list = [&good[..], bad, other].concat();
+    let rejects = sandbox.file("rejects");
+    let ran = run("parse", &["--reject", &rejects], &list).expect(1).says("3 in, 2 out, 1 refused");
+    ran.writes(&[&good[..], other].concat());
+    assert_eq!(sandbox.read("rejects"), bad);
+    // Empty, but there, if nothing was refused.
+    run("parse", &["--reject", &rejects], good).expect(0);
+    assert_eq!(sandbox.read("rejects"), b"");
+    // Without a place for them the list ends at the first, and the rest is still looked at.
+    let ran = run("parse", &[], &[&list[..], bad].concat()).expect(1);
+    assert!(ran.err.contains("stdin:2: ") && ran.err.contains("stdin:4: "), "{}", ran.tell());
+    assert_eq!(lines(&ran.out).len(), 2);
+    let (read, written, rest) = account(&ran.err);
+    assert_eq!((read, written, rest), (4, 1, 3));
+    // A sealed list stays one, with the count of what went on.
+    let sealed = run("parse", &["--seal", "--reject", &rejects], &list).expect(1).out;
+    run("count-guard", &["--sealed"], &sealed).expect(0).writes(&[&good[..], other].concat());
+}
+
+#[test]
+fn after_twenty_alike_the_rest_are_counted() {
+    let list = b"user.b\n".repeat(1_234);
+    let ran = run("parse", &[], &list).expect(1);
+    assert_eq!(ran.err.lines().filter(|line| line.contains("stdin:")).count(), 20);
+    ran.says("1,214 more: no partition").says("1,234 in, 0 out, 1,234 refused");
+}
+
+#[test]
+fn quiet_keeps_losses() {
+    let list = b"user.a\tdefault\ta\tlrs\t\nDELETED.user.b.5F0A1B2C\tdefault\tb\tlrs\t\n";
+    let ran = run("parse", &["-q", "--drop", "deletedprefix"], list).expect(0);
+    assert_eq!(ran.err, "mbx-parse: 2 in, 1 out, 1 DELETED\n");
+    assert_eq!(run("parse", &["-q"], list).expect(0).err, "");
+}
+
+#[test]
+fn a_line_that_no_buffer_holds_is_refused_and_the_rest_read() {
+    let good = b"user.a\tdefault\ta\tlrs\t\n";
+    let mut long = b"user.long\tdefault\t".to_vec();
+    long.extend(b"somebody\tlrs\t".repeat(600_000));
+    long.push(b'\n');
+    let list = [&good[..], &long, good].concat();
+    let sandbox = Sandbox::empty();
+    let rejects = sandbox.file("rejects");
+    let ran = run("parse", &["--reject", &rejects], &list).expect(1);
+    assert!(ran.err.contains("stdin:2: line too long (over 4194304 bytes): user.long"), "{}", &ran.err[..300]);
+    assert!(ran.out == [&good[..], good].concat());
+    assert!(sandbox.read("rejects") == long);
+    // One of 100,000 identifiers is held, but no text loader takes it.
+    let mut long = b"user.long\tdefault\t".to_vec();
+    long.extend((0..100_000).flat_map(|i| format!("somebody{i}\tlrs\t").into_bytes()));
+    long.push(b'\n');
+    run("parse", &[], &long).expect(0).writes(&long);
+    run("acl-rewrite", &[], &long).expect(0).writes(&long);
+    run("parse", &["--to", "2.3.7"], &long).expect(1).says("line too long for the loader");
+}
