@@ -33,7 +33,11 @@ fn mailboxes_without_a_header_are_dropped_by_name() {
     let gone = lines(&missing).len();
     assert_eq!(gone, 3, "{}", ran.tell());
     assert_eq!(lines(&sandbox.read("new.list")).len() + gone, 103);
-    assert!(missing.starts_with(b"user.alice.Archive.2006\t0 3\talice\tlrswipkxtea\t"), "{}", String::from_utf8_lossy(&missing));
+    assert!(
+        missing.starts_with(b"user.alice.Archive.2006\t0 3\talice\tlrswipkxtea\t"),
+        "{}",
+        String::from_utf8_lossy(&missing)
+    );
 }
 
 #[test]

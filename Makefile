@@ -1,0 +1,60 @@
+# mbxtools: what a packager expects.
+#   make, make demo, make check, make bench, make install [PREFIX=/usr] [DESTDIR=...], make uninstall, make clean
+
+PREFIX  = /usr/local
+BINDIR  = $(PREFIX)/bin
+MANDIR  = $(PREFIX)/share/man
+DESTDIR =
+CARGO   = cargo
+INSTALL = install
+
+BINS  = mbx-parse mbx-remap-part mbx-acl-rewrite mbx-check-paths mbx-mkmeta mbx-count-guard
+MAN1  = $(BINS:%=man/%.1)
+MAN5  = man/mbx-dump.5
+MAN7  = man/mbx.7
+TARGET = target/release
+
+all:
+	$(CARGO) build --release --locked
+
+demo: all
+	PATH="$(CURDIR)/$(TARGET):$$PATH" sh examples/demo.sh
+
+# The tests, and every check whose tool is here; MBX_REQUIRE_TOOLS=1 (as .ci/run sets it) makes a missing tool a failure.
+check: lint
+	$(CARGO) test --locked
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	@for tool in mandoc shellcheck; do \
+	    if ! command -v $$tool >/dev/null; then \
+	        echo "make check: $$tool is not installed, ITS CHECK IS SKIPPED" >&2; \
+	        test -z "$$MBX_REQUIRE_TOOLS" || exit 1; \
+	    fi; \
+	done
+	@if command -v mandoc >/dev/null; then \
+	    found=$$(mandoc -Tlint -W warning $(MAN1) $(MAN5) $(MAN7) | grep -v 'outdated mandoc.db'); \
+	    test -z "$$found" || { echo "$$found"; exit 1; }; \
+	fi
+	@if command -v shellcheck >/dev/null; then shellcheck examples/demo.sh .ci/run; fi
+
+bench:
+	$(CARGO) bench --locked --bench pipes
+
+install: all
+	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man7
+	cd $(TARGET) && $(INSTALL) -m 0755 $(BINS) $(abspath $(DESTDIR)$(BINDIR))
+	$(INSTALL) -m 0644 $(MAN1) $(DESTDIR)$(MANDIR)/man1
+	$(INSTALL) -m 0644 $(MAN5) $(DESTDIR)$(MANDIR)/man5
+	$(INSTALL) -m 0644 $(MAN7) $(DESTDIR)$(MANDIR)/man7
+
+uninstall:
+	for bin in $(BINS); do rm -f $(DESTDIR)$(BINDIR)/$$bin; done
+	for page in $(MAN1); do rm -f $(DESTDIR)$(MANDIR)/man1/$${page#man/}; done
+	rm -f $(DESTDIR)$(MANDIR)/man5/mbx-dump.5 $(DESTDIR)$(MANDIR)/man7/mbx.7
+
+clean:
+	$(CARGO) clean
+
+.PHONY: all demo check lint bench install uninstall clean
