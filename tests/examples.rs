@@ -122,7 +122,7 @@ fn every_option_is_in_its_page() {
         let help = String::from_utf8(stage::run(filter, &["--help"], b"").out).unwrap();
         let options: Vec<&str> = help
             .split_whitespace()
-            .map(|word| word.trim_matches([',', '[', ']', '.', ':', '`']))
+            .map(|word| word.trim_matches([',', '[', ']', '(', ')', '.', ':', '`']))
             .filter(|word| word.starts_with("--") && word.len() > 2)
             .collect();
         assert!(options.len() > 5);
