@@ -5,7 +5,7 @@
 //! depends on the release and on `deleteright` of imapd.conf (`lib/acl.c`, `lib/acl_afs.c`; `facts/acl.md` 0 to 3).
 
 use crate::version::Era;
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 /// The rights that stand in a canonical string, in the order in which every release since 2.5 prints them,
 /// without the macros `c` and `d`.
@@ -115,7 +115,12 @@ impl Reader {
 impl Rights {
     /// Appends the letters in canonical order, without macros.
     pub fn write(self, out: &mut Vec<u8>) {
-        out.extend(CANONICAL.iter().enumerate().filter(|(i, _)| self.0 & (1 << i) != 0).map(|(_, letter)| letter));
+        let mut rest = self.0;
+        while rest != 0 {
+            // The macros are resolved, so every bit has a letter.
+            out.extend(CANONICAL.get(rest.trailing_zeros() as usize));
+            rest &= rest - 1;
+        }
     }
 
     /// The rights of either.
@@ -151,7 +156,7 @@ pub fn typed_rights(text: &[u8]) -> Option<Rights> {
 pub fn is_closed(acl: &[u8]) -> bool {
     match acl.last() {
         None => true,
-        Some(b'\t') => acl.iter().map(|&b| usize::from(b == b'\t')).sum::<usize>().is_multiple_of(2),
+        Some(b'\t') => memchr_iter(b'\t', acl).count().is_multiple_of(2),
         Some(_) => false,
     }
 }

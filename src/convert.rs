@@ -281,8 +281,10 @@ impl Converter {
         self.keeps_rights(entry, report)?;
         let dialect = self.to.dialect();
         // Loaders read `00` and `0` alike, and write the latter.
-        let padded =
-            entry.fields.mbtype.is_some_and(|(span, _)| span.end - span.start > 1 && entry.bytes[span.start] == b'0');
+        let padded = entry
+            .fields
+            .mbtype
+            .is_some_and(|(span, _)| span.end() - span.start() > 1 && entry.bytes[span.start()] == b'0');
         let convert = dialect != entry.dialect || padded || entry.fields.place != trimmed(entry);
         if convert {
             if !acl::is_closed(entry.acl()) {
@@ -290,7 +292,7 @@ impl Converter {
             }
             let fields = &entry.fields;
             let separator = if dialect == Dialect::Blank { b' ' } else { b'\t' };
-            changes.replace_with(Span::new(fields.mailbox.end + 1, fields.acl.start), |text| {
+            changes.replace_with(Span::new(fields.mailbox.end() + 1, fields.acl.start()), |text| {
                 if dialect != Dialect::Bare {
                     match mbtype {
                         Mbtype::EMAIL => text.extend_from_slice(b"0 "),
@@ -392,6 +394,6 @@ impl Converter {
 
 /// The place as it is written: without stray blanks.
 fn trimmed(entry: &Entry<'_>) -> Span {
-    let start = entry.fields.server.map_or(entry.fields.partition.start, |server| server.start);
-    Span::new(start, entry.fields.partition.end)
+    let start = entry.fields.server.map_or(entry.fields.partition.start(), |server| server.start());
+    Span::new(start, entry.fields.partition.end())
 }

@@ -4,25 +4,35 @@ use crate::mbtype::Mbtype;
 use crate::outcome::At;
 use crate::partition;
 use crate::version::Dialect;
-use std::ops::Range;
 
-/// A stretch of an entry's bytes.
+/// A stretch of an entry's bytes. No entry is longer than [`stream::MAX_LINE`](crate::stream::MAX_LINE), so 32 bits do,
+/// and the fields of an entry stay small enough to be handed around.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
-    /// Where it begins.
-    pub start: usize,
-    /// Where it ends.
-    pub end: usize,
+    start: u32,
+    end: u32,
 }
 
 impl Span {
     /// The stretch from `start` to before `end`.
     pub fn new(start: usize, end: usize) -> Span {
-        Span { start, end }
+        // Below 2^32, as said above; what is no entry's is cut off and never read.
+        Span { start: start as u32, end: end as u32 }
     }
 
-    fn of<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        &bytes[self.start..self.end]
+    /// Where it begins.
+    pub fn start(self) -> usize {
+        self.start as usize
+    }
+
+    /// Where it ends.
+    pub fn end(self) -> usize {
+        self.end as usize
+    }
+
+    /// What stands there.
+    pub fn of(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.start()..self.end()]
     }
 }
 
@@ -127,7 +137,7 @@ pub fn local_part(mailbox: &[u8]) -> &[u8] {
 /// entry, so that nothing is allocated.
 #[derive(Default, Debug)]
 pub struct Changes {
-    list: Vec<(Range<usize>, Range<usize>)>,
+    list: Vec<(Span, Span)>,
     text: Vec<u8>,
 }
 
@@ -150,24 +160,25 @@ impl Changes {
 
     /// The same with what `write` appends to the buffer that it is given.
     pub fn replace_with(&mut self, span: Span, write: impl FnOnce(&mut Vec<u8>)) {
-        debug_assert!(self.list.last().is_none_or(|(last, _)| last.end <= span.start));
+        debug_assert!(self.list.last().is_none_or(|(last, _)| last.end() <= span.start()));
         let from = self.text.len();
         write(&mut self.text);
-        self.list.push((span.start..span.end, from..self.text.len()));
+        self.list.push((span, Span::new(from, self.text.len())));
     }
 
     /// How long an entry of `len` bytes becomes.
     pub fn length_of(&self, len: usize) -> usize {
-        self.list.iter().fold(len, |len, (gone, new)| len - gone.len() + new.len())
+        let delta = |span: &Span| span.end() - span.start();
+        self.list.iter().fold(len, |len, (gone, new)| len - delta(gone) + delta(new))
     }
 
     /// Appends `bytes` with the changes made.
     pub fn apply(&self, bytes: &[u8], out: &mut Vec<u8>) {
         let mut from = 0;
         for (gone, new) in &self.list {
-            out.extend_from_slice(&bytes[from..gone.start]);
-            out.extend_from_slice(&self.text[new.clone()]);
-            from = gone.end;
+            out.extend_from_slice(&bytes[from..gone.start()]);
+            out.extend_from_slice(new.of(&self.text));
+            from = gone.end();
         }
         out.extend_from_slice(&bytes[from..]);
     }

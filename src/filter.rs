@@ -372,11 +372,15 @@ impl<F: Filter> Running<'_, F> {
             return Err(Stop::Refused(format!("{at}: something stands behind the end mark: not one whole list")));
         }
         self.changes.clear();
-        let (dialect, fields) = match self.take_apart(line, at, clean)? {
-            Ok(parts) => parts,
-            Err(refusal) => return self.refuse(line, at, &refusal, first_field(line)),
+        let fields = match self.heading.dialect {
+            Some(dialect) if clean => text::parse(line, dialect),
+            _ => self.take_apart(line, at)?,
         };
-        let entry = Entry { bytes: line, at, dialect, fields };
+        let (Some(dialect), Ok(fields)) = (self.heading.dialect, &fields) else {
+            let refusal = fields.err().unwrap_or_else(|| Refusal::new("no entry"));
+            return self.refuse(line, at, &refusal, first_field(line));
+        };
+        let entry = Entry { bytes: line, at, dialect, fields: *fields };
         match self.filter.entry(&entry, &mut self.changes, self.report)? {
             Verdict::Pass => self.count_out(),
             Verdict::Change => self.count_out().map(|_| self.changes.is_empty()),
@@ -390,13 +394,15 @@ impl<F: Filter> Running<'_, F> {
         }
     }
 
-    /// Takes a line apart in the list's dialect, which the first line that is an entry tells.
-    fn take_apart(&mut self, line: &[u8], at: At<'_>, clean: bool) -> Result<Result<(Dialect, Fields), Refusal>, Stop> {
-        if let Some(refusal) = (!clean).then(|| text::bytes_refused(line)).flatten() {
+    /// Takes apart a line of the list's beginning, where the first that is an entry tells the dialect, or of a block
+    /// that has bytes in it that no line may have.
+    #[cold]
+    fn take_apart(&mut self, line: &[u8], at: At<'_>) -> Result<Result<Fields, Refusal>, Stop> {
+        if let Some(refusal) = text::bytes_refused(line) {
             return Ok(Err(refusal));
         }
         if let Some(dialect) = self.heading.dialect {
-            return Ok(text::parse(line, dialect).map(|fields| (dialect, fields)));
+            return Ok(text::parse(line, dialect));
         }
         let dialect = self.tell_dialect(line, at)?.unwrap_or(Dialect::Bare);
         let fields = text::parse(line, dialect);
@@ -404,7 +410,7 @@ impl<F: Filter> Running<'_, F> {
             self.heading.dialect = Some(dialect);
             self.begin()?;
         }
-        Ok(fields.map(|fields| (dialect, fields)))
+        Ok(fields)
     }
 
     fn count_out(&mut self) -> Result<bool, Stop> {

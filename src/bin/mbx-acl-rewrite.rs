@@ -94,7 +94,7 @@ struct Rewrite {
 impl Rewrite {
     /// One identifier's rights. True if anything was changed.
     fn pair(&mut self, pair: &Pair<'_>, entry: &Entry<'_>, changes: &mut Changes, report: &mut Report) -> bool {
-        let base = entry.fields.acl.start;
+        let base = entry.fields.acl.start();
         if self.gone.contains(pair.identifier) {
             changes.replace(Span::new(base + pair.start, base + pair.end()), b"");
             self.counts.dropped += 1;

@@ -41,42 +41,36 @@ pub fn parse(line: &[u8], dialect: Dialect) -> Result<Fields, Refusal> {
     let Some(separator) = separator else {
         return Err(Refusal::with("no ACL", "nothing closes the partition"));
     };
-    let fields = Fields {
-        mailbox: Span::new(0, name_end),
-        mbtype,
-        server: None,
-        partition: Span::new(place, separator),
-        place: Span::new(place, separator),
-        acl: Span::new(separator + 1, line.len()),
-    };
-    let fields = split_place(line, fields, dialect)?;
+    let place = Span::new(place, separator);
+    let (server, partition) = split_place(line, place, dialect)?;
+    let acl = Span::new(separator + 1, line.len());
     // `>uniqueid mtime uidvalidity ...` behind the ACL: the format that 3.6's `-u -L` reads and no release prints.
     if line.last() != Some(&b'\t') {
-        refuse_extended(&line[separator + 1..], dialect)?;
+        refuse_extended(acl.of(line), dialect)?;
     }
-    Ok(fields)
+    Ok(Fields { mailbox: Span::new(0, name_end), mbtype, server, partition, place, acl })
 }
 
 /// Sets the server apart, and takes off the stray blanks that the oldest dialect may have around a partition.
-fn split_place(line: &[u8], mut fields: Fields, dialect: Dialect) -> Result<Fields, Refusal> {
-    let place = &line[fields.place.start..fields.place.end];
-    if dialect == Dialect::Bare && memchr(b' ', place).is_some() {
-        let trimmed = place.trim_ascii();
-        fields.partition.start += place.len() - place.trim_ascii_start().len();
-        fields.partition.end = fields.partition.start + trimmed.len();
-        if memchr(b' ', trimmed).is_some() {
+fn split_place(line: &[u8], place: Span, dialect: Dialect) -> Result<(Option<Span>, Span), Refusal> {
+    let (mut start, mut end) = (place.start(), place.end());
+    if dialect == Dialect::Bare && memchr(b' ', place.of(line)).is_some() {
+        let text = place.of(line);
+        start += text.len() - text.trim_ascii_start().len();
+        end -= text.len() - text.trim_ascii_end().len();
+        if start < end && memchr(b' ', &line[start..end]).is_some() {
             return Err(stranger(line, dialect));
         }
+        end = end.max(start);
     }
-    if let Some(bang) = memchr(b'!', &line[fields.partition.start..fields.partition.end]) {
-        let start = fields.partition.start;
-        fields.server = Some(Span::new(start, start + bang));
-        fields.partition.start = start + bang + 1;
+    let server = memchr(b'!', &line[start..end]).map(|bang| Span::new(start, start + bang));
+    if let Some(server) = server {
+        start = server.end() + 1;
     }
-    if fields.partition.start == fields.partition.end {
-        return Err(Refusal::new("no partition"));
+    match start == end {
+        true => Err(Refusal::new("no partition")),
+        false => Ok((server, Span::new(start, end))),
     }
-    Ok(fields)
 }
 
 fn refuse_extended(acl: &[u8], dialect: Dialect) -> Result<(), Refusal> {
@@ -123,7 +117,7 @@ mod tests {
 
     fn parts(line: &str, dialect: Dialect) -> Result<(String, String, String, String), &'static str> {
         let fields = parse(line.as_bytes(), dialect).map_err(|r| r.kind)?;
-        let text = |s: Span| line[s.start..s.end].to_string();
+        let text = |s: Span| line[s.start()..s.end()].to_string();
         Ok((
             text(fields.mailbox),
             fields.server.map(text).unwrap_or_default(),
