@@ -64,6 +64,8 @@ pub struct Reading {
     pub has_macro: bool,
     /// Whether a letter stands in it that this server ignores and a later one may not (k, x, t, e, n).
     pub has_inert: bool,
+    /// Whether such a letter is one of k, x, t and e.
+    pub has_inert_rfc4314: bool,
     /// Whether a letter stands in it that no release knows.
     pub has_unknown: bool,
 }
@@ -108,7 +110,13 @@ impl Reader {
         if alive & D != 0 && (always || before & delete == 0) {
             granted |= delete;
         }
-        Reading { rights: Rights(granted), has_macro: found & (C | D) != 0, has_inert: found & inert != 0, has_unknown }
+        Reading {
+            rights: Rights(granted),
+            has_macro: found & (C | D) != 0,
+            has_inert: found & inert != 0,
+            has_inert_rfc4314: found & inert & !N != 0,
+            has_unknown,
+        }
     }
 }
 
@@ -126,6 +134,11 @@ impl Rights {
     /// The rights of either.
     pub fn union(self, other: Rights) -> Rights {
         Rights(self.0 | other.0)
+    }
+
+    /// The rights of this that `other` lacks.
+    pub fn without(self, other: Rights) -> Rights {
+        Rights(self.0 & !other.0)
     }
 
     /// Whether every right of `other` is here.
@@ -149,6 +162,11 @@ pub fn typed_rights(text: &[u8]) -> Option<Rights> {
         }
     }
     (found != 0).then_some(Rights(found))
+}
+
+/// Whether this is a rights string that some server could have written.
+pub fn are_letters(rights: &[u8]) -> bool {
+    !rights.is_empty() && rights.iter().all(|letter| LETTERS[usize::from(*letter)] != 0)
 }
 
 /// Whether an ACL consists of pairs, each part closed by a TAB. What is not closed counts on 2.5 and later, which mend

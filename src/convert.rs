@@ -8,6 +8,7 @@ use crate::entry::{Changes, Entry, Kind, Span, local_part};
 use crate::mbtype::Mbtype;
 use crate::outcome::{Name, Refusal, Report};
 use crate::partition;
+use crate::seal::Releases;
 use crate::version::{Dialect, Era, Release, v};
 use memchr::memchr;
 
@@ -79,10 +80,11 @@ impl Loader {
             return Err(Refusal::with("mailbox name too long", detail));
         }
         if mailbox.len() > MAX_COMPONENT {
-            let longest = local_part(mailbox).split(|b| *b == b'.').map(<[u8]>::len).max().unwrap_or(0);
+            let local = local_part(mailbox);
+            let domain = mailbox.len().saturating_sub(local.len() + 1);
+            let longest = local.split(|b| *b == b'.').map(<[u8]>::len).max().unwrap_or(0).max(domain);
             if longest > MAX_COMPONENT {
-                let detail =
-                    format!("{longest} bytes between dots; no directory can have a name of more than {MAX_COMPONENT}");
+                let detail = format!("{longest} bytes; no directory can have a name of more than {MAX_COMPONENT}");
                 return Err(Refusal::with("component of the name too long", detail));
             }
         }
@@ -111,7 +113,7 @@ impl Loader {
         if mbtype.has(Mbtype::RESERVE) {
             // Measured on 2.3.7 and 2.3.19 with mbtype 2 and 6: messages and cyrus.* files are gone after a start.
             let detail = format!(
-                "mbtype {mbtype}: at its next start the server deletes the mailbox with its mail; a CREATE was never finished: make it 0 or --drop reserve"
+                "mbtype {mbtype}: at its next start the server deletes the mailbox with its mail; a CREATE was never finished: make it 0 (and local, without server!), or --drop reserve"
             );
             return Err(Refusal::with("reserved mailbox", detail));
         }
@@ -144,23 +146,26 @@ impl Loader {
 
     fn takes_dlist(&self, entry: &Entry<'_>, dlist: Dlist) -> Result<(), Refusal> {
         let bad = |b: &u8| matches!(b, b'"' | b'%' | b'\\' | 0x80..);
-        let whole = |what, found| {
+        let mend = "mbx-acl-rewrite --id or --drop-id mends it";
+        let whole = |what, found: String| {
             let detail = format!("{found}: {} could not read its whole list back", self.release);
             Err(Refusal::with(what, detail))
         };
-        if let Some(b) = entry.partition().iter().find(|b| bad(b)) {
-            return whole("partition name with a byte that breaks the list", show(*b));
+        if let Some(b) = entry.server().unwrap_or_default().iter().chain(entry.partition()).find(|b| bad(b)) {
+            return whole("partition or server name with a byte that breaks the list", format!("byte {}", show(*b)));
         }
         let acl = entry.acl();
         let longest_part = || acl.split(|b| *b == b'\t').map(<[u8]>::len).max().unwrap_or(0);
-        if let Some(b) = acl.iter().find(|b| bad(b)) {
-            return whole("ACL with a byte that breaks the list", show(*b));
+        if acl.iter().any(bad) {
+            let parts = acl.split(|b| *b == b'\t').filter(|part| part.iter().any(bad));
+            let parts: Vec<String> = parts.take(5).map(|part| Name(part).to_string()).collect();
+            return whole("ACL with a byte that breaks the list", format!("in {}; {mend}", parts.join(" and in ")));
         }
         if acl.len() >= 1024 && longest_part() >= 1024 {
-            return whole("ACL with a part that breaks the list", format!("{} bytes", longest_part()));
+            return whole("ACL with a part that breaks the list", format!("{} bytes; {mend}", longest_part()));
         }
         if dlist.no_blanks && acl.contains(&b' ') {
-            return whole("identifier with a blank", "blank".to_string());
+            return whole("identifier with a blank", mend.to_string());
         }
         Ok(())
     }
@@ -242,14 +247,19 @@ pub struct Converter {
     to: Release,
     loader: Loader,
     readers: Option<(Reader, Reader)>,
+    /// Whether rights that the two releases read differently are refused: behind mbx-parse, nothing mends them any more.
+    strict: bool,
 }
 
 impl Converter {
-    /// From the list of `from`, if that is known, in `dialect`, to `to`.
-    pub fn new(from: Option<&Release>, dialect: Dialect, to: &Release) -> Converter {
+    /// From the list of `told.from`, if that is known, in `dialect`, to `to`.
+    pub fn new(told: &Releases, dialect: Dialect, to: &Release) -> Converter {
+        let from = told.from.as_ref();
         // deleteright is not in the dump; its default is c everywhere.
         let reader = |era| Reader::new(era, b'c');
         let from_era = match from {
+            // Explicit rights mean the same to every release that knows the letters.
+            _ if told.rights_explicit => Some(Era::Annotate).filter(|_| to.era() == Era::Rfc2086),
             Some(from) => Some(from.era()),
             None if dialect != Dialect::Bare && to.era() == Era::Rfc2086 => Some(Era::Macro),
             None => None,
@@ -259,12 +269,16 @@ impl Converter {
             to: to.clone(),
             loader: Loader::new(to),
             readers: from_era.filter(|era| *era != to.era()).map(|era| (reader(era), reader(to.era()))),
+            strict: to.era() == Era::Rfc2086,
         }
     }
 
-    /// For a list that was converted before: what `to` loads, without another look at what rights meant on `from`.
-    pub fn for_loading(from: Option<&Release>, to: &Release) -> Converter {
-        Converter { readers: None, ..Converter::new(from, to.dialect(), to) }
+    /// For a list that was converted before and is to be loaded as it is. What rights meant is asked again only if the
+    /// list is sealed: then it is known whether they were made explicit on the way.
+    pub fn for_loading(told: &Releases, sealed: bool, to: &Release) -> Converter {
+        let converter = Converter::new(told, to.dialect(), to);
+        let readers = converter.readers.filter(|_| sealed || to.era() == Era::Rfc2086);
+        Converter { readers, strict: true, ..converter }
     }
 
     /// Converts one entry.
@@ -272,10 +286,10 @@ impl Converter {
         let kind = entry.kind();
         // 2.4 knows the bit, but prints no tombstones, and its mbpath dies of one that was loaded.
         if kind == Kind::Tombstone && !self.to.since(v(2, 5, 0)) {
-            return Ok(Converted::Dropped("tombstones"));
+            return Ok(Converted::Dropped("tombstones dropped"));
         }
         if kind == Kind::Intermediate && entry.partition() == partition::NULL && !self.to.since(v(3, 1, 9)) {
-            return Ok(Converted::Dropped("intermediates"));
+            return Ok(Converted::Dropped("intermediates dropped"));
         }
         let mbtype = self.mbtype_of(entry, kind, report)?;
         self.keeps_rights(entry, report)?;
@@ -357,9 +371,10 @@ impl Converter {
             Some(from) if from.since(v(2, 5, 0)) && !to_split => {
                 Err(Refusal::with(kind, format!("{from} left the server out; --drop remote")))
             }
-            Some(from) if !from.since(v(2, 5, 0)) && to_split => {
-                Err(Refusal::with(kind, format!("{} would take the server for a partition; --drop remote", self.to)))
-            }
+            Some(from) if !from.since(v(2, 5, 0)) && to_split => Err(Refusal::with(
+                kind,
+                format!("{} would take the server for a partition: write server!partition, or --drop remote", self.to),
+            )),
             Some(_) => Ok(()),
             None if partition::must_be_server(entry.partition()) && !to_split => Ok(()),
             None => Err(Refusal::with(kind, "server up to 2.4, partition from 2.5 on: tell --from")),
@@ -384,7 +399,13 @@ impl Converter {
                     format!("{detail}: {} knows RFC 2086 only", self.to),
                 ));
             }
-            let detail = format!(" ({detail}; mbx-acl-rewrite keeps their meaning)");
+            if self.strict {
+                return Err(Refusal::with(
+                    "rights that the target reads differently",
+                    format!("{detail}: mbx-acl-rewrite is missing in the pipe"),
+                ));
+            }
+            let detail = format!(" ({detail}; mbx-acl-rewrite behind mbx-parse keeps their meaning)");
             report.notice(entry.at, "rights that the two releases read differently", detail, entry.mailbox());
             break;
         }

@@ -5,7 +5,7 @@
 
 use crate::dialect::{Detected, detect, text};
 use crate::entry::{Changes, Entry, Fields};
-use crate::outcome::{Account, At, Refusal, Report, Status, Stop};
+use crate::outcome::{Account, At, Name, Refusal, Report, Status, Stop};
 use crate::seal::{self, Mark, Releases};
 use crate::stream::{Block, Input, Output, Shape};
 use crate::version::Dialect;
@@ -47,6 +47,11 @@ pub trait Filter {
 
     /// Whether the filter ends the pipe, so that it must say what went wrong further up.
     const ENDS_PIPE: bool = false;
+
+    /// Whether what this filter writes has explicit rights, whatever the rights were that it read.
+    fn makes_rights_explicit(&self) -> bool {
+        false
+    }
 
     /// Before the first entry, or at the end of a list without one.
     fn begin(&mut self, _heading: &Heading, _report: &mut Report) -> Result<(), Stop> {
@@ -121,7 +126,7 @@ pub fn run<F: Filter>(run: Run, filter: &mut F, report: &mut Report) -> Account 
     }
     stream.report.flush_alike();
     stream.account.looks = stream.output.is_none();
-    stream.account.aborted = stream.aborted && stream.output.is_some();
+    stream.account.ending = (stream.aborted && stream.output.is_some()).then_some("aborted");
     stream.filter.notes(&mut stream.account);
     stream.account
 }
@@ -140,11 +145,12 @@ pub fn main_of<O: Parser>(
         Err(error) => {
             // Help and version are an answer, on stdout; anything else is trouble.
             let answered = !error.use_stderr();
-            let shown = error.print();
             if answered {
-                return if shown.is_ok() { Status::Done } else { Status::Closed }.into();
+                return if error.print().is_ok() { Status::Done } else { Status::Closed }.into();
             }
-            send_abort(tool, "wrong usage");
+            let what = usage_error(&error);
+            Report::new(tool, false).answer(format_args!("{what} ({tool} --help tells more)"));
+            send_abort(tool, &what);
             return Status::Trouble.into();
         }
     };
@@ -163,6 +169,15 @@ pub fn main_of<O: Parser>(
         report.answer(&account);
     }
     status.into()
+}
+
+/// What is wrong with a command line, in one line. clap's tip to put `--` before an unknown option would run a command
+/// here, so it is left out.
+fn usage_error(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let lines = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let told: Vec<&str> = lines.map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("tip:")).collect();
+    told.join(" ").trim_start_matches("error: ").to_string()
 }
 
 fn send_abort(tool: &str, reason: &str) {
@@ -254,7 +269,7 @@ impl<F: Filter> Running<'_, F> {
     /// A failure goes down the pipe, because a shell sees the status of the last command only.
     fn give_up(&mut self, stop: &Stop) {
         let reason = self.report.stop(stop);
-        if let (true, Some(who)) = (F::ENDS_PIPE, seal::abort_reason(stop)) {
+        if let (true, Some(who)) = (F::ENDS_PIPE || self.output.is_none(), seal::abort_reason(stop)) {
             self.report.answer(format_args!("aborted upstream: {who}"));
         }
         let mut last = Vec::new();
@@ -289,6 +304,12 @@ impl<F: Filter> Running<'_, F> {
         }
         // An object goes on with a member or its end; a mailbox `{x` of a text list does not.
         let object = bytes.trim_ascii_start().strip_prefix(b"{").map(<[u8]>::trim_ascii_start);
+        let array = bytes.trim_ascii_start().strip_prefix(b"[").map(<[u8]>::trim_ascii_start);
+        if array.is_some_and(|rest| matches!(rest.first(), None | Some(b'"' | b'{' | b']'))) {
+            return Err(Stop::Trouble(format!(
+                "{file}:1: this is a JSON array, which no ctl_mboxlist writes or reads"
+            )));
+        }
         if object.is_some_and(|rest| matches!(rest.first(), None | Some(b'"' | b'}'))) {
             return Err(Stop::Trouble(format!(
                 "{file}:1: this is a JSON list (Cyrus 3.6.0-beta3 and later), which this release of mbxtools does not \
@@ -368,9 +389,7 @@ impl<F: Filter> Running<'_, F> {
         if line.first() == Some(&b'!') && seal::is_mark(line) {
             return self.mark(line, at).map(|()| false);
         }
-        if self.end.is_some() {
-            return Err(Stop::Refused(format!("{at}: something stands behind the end mark: not one whole list")));
-        }
+        self.nothing_behind_the_end(at)?;
         self.changes.clear();
         let fields = match self.heading.dialect {
             Some(dialect) if clean => text::parse(line, dialect),
@@ -391,6 +410,13 @@ impl<F: Filter> Running<'_, F> {
                 Ok(false)
             }
             Verdict::Refuse(refusal) => self.refuse(line, at, &refusal, entry.mailbox()),
+        }
+    }
+
+    fn nothing_behind_the_end(&self, at: At<'_>) -> Result<(), Stop> {
+        match self.end {
+            None => Ok(()),
+            Some(_) => Err(Stop::Refused(format!("{at}: something stands behind the end mark: not one whole list"))),
         }
     }
 
@@ -427,7 +453,7 @@ impl<F: Filter> Running<'_, F> {
             None => Ok(None),
             Some(Detected::Sure(dialect)) => Ok(Some(dialect)),
             Some(Detected::Unsure) => {
-                let Releases { from, to } = &self.heading.releases;
+                let Releases { from, to, .. } = &self.heading.releases;
                 // A sealed stream that has a target was converted to it by mbx-parse, which alone begins one.
                 let told = if self.heading.sealed { to.as_ref().or(from.as_ref()) } else { from.as_ref() };
                 told.map(|release| Some(release.dialect())).ok_or_else(|| {
@@ -450,7 +476,9 @@ impl<F: Filter> Running<'_, F> {
             && marked
             && !self.aborted
         {
-            seal::write_list(&self.heading.releases, &mut output.buffer);
+            let mut releases = self.heading.releases.clone();
+            releases.rights_explicit |= self.filter.makes_rights_explicit();
+            seal::write_list(&releases, &mut output.buffer);
         }
         Ok(())
     }
@@ -459,9 +487,7 @@ impl<F: Filter> Running<'_, F> {
         let mark = seal::read(line).map_err(|e| Stop::Refused(format!("{at}: {e}: not a whole list")))?;
         match mark {
             Mark::Abort => Err(Stop::Upstream([line, b"\n"].concat())),
-            _ if self.end.is_some() => {
-                Err(Stop::Refused(format!("{at}: something stands behind the end mark: not one whole list")))
-            }
+            _ if self.end.is_some() => self.nothing_behind_the_end(at),
             Mark::List(releases) => {
                 if self.begun || self.heading.sealed || self.account.read > 0 {
                     return Err(Stop::Refused(format!("{at}: a list mark in the middle: not one whole list")));
@@ -508,21 +534,18 @@ impl<F: Filter> Running<'_, F> {
         Ok(false)
     }
 
+    /// No server leaves the last newline out: without it the list was cut off, whatever becomes of the last entry.
     fn unended(&mut self, block: &Block<'_>) -> Result<u64, Stop> {
-        let line = block.bytes;
         let at = At { file: &block.file, line: block.line };
-        if seal::is_mark(line) {
-            return Err(Stop::Refused(format!("{at}: the list ends in the middle of a mark")));
-        }
-        let cut = Refusal::with("no newline at the end", "no server leaves it out: the list was probably cut off here");
-        self.refuse(line, at, &cut, first_field(line))?;
-        self.write_abort()?;
-        Ok(1)
+        let cut = || Refusal::with("no newline at the end", "no server leaves it out: the list was cut off here");
+        let refusal = text::bytes_refused(block.bytes).unwrap_or_else(cut);
+        Err(Stop::Refused(format!("{at}: {refusal}: {}", Name(first_field(block.bytes)))))
     }
 
     fn piece(&mut self, block: &Block<'_>, begins: bool, ends: bool) -> Result<u64, Stop> {
         if begins {
             let at = At { file: &block.file, line: block.line };
+            self.nothing_behind_the_end(at)?;
             self.account.read += 1;
             self.account.refused += 1;
             let long = Refusal::with("line too long", format_args!("over {} bytes", crate::stream::MAX_LINE));

@@ -48,8 +48,11 @@ fn temporary_failed(error: &io::Error) -> Stop {
 /// How many bytes of records are sorted in memory.
 const ARENA: usize = 12 * 1024 * 1024;
 
-/// How much of the memory the runs share when they are read back.
+/// How much memory the runs share when they are read back.
 const MERGE: usize = 8 * 1024 * 1024;
+
+/// How much of a run is read at a time, at least.
+const ROOM: usize = 16 * 1024;
 
 /// Takes records in any order.
 pub struct Sorter {
@@ -60,6 +63,7 @@ pub struct Sorter {
     spilled: u64,
     runs: Vec<(u64, u64)>,
     limit: usize,
+    longest: usize,
 }
 
 impl Default for Sorter {
@@ -71,7 +75,7 @@ impl Default for Sorter {
 impl Sorter {
     /// A sorter that keeps at most `limit` bytes of records in memory (and at least one record).
     pub fn with_memory(limit: usize) -> Sorter {
-        Sorter { arena: Vec::new(), index: Vec::new(), spill: None, spilled: 0, runs: Vec::new(), limit }
+        Sorter { arena: Vec::new(), index: Vec::new(), spill: None, spilled: 0, runs: Vec::new(), limit, longest: 0 }
     }
 
     /// Adds a record.
@@ -80,6 +84,7 @@ impl Sorter {
         if !self.index.is_empty() && used + record.len() > self.limit {
             self.spill()?;
         }
+        self.longest = self.longest.max(record.len());
         // The arena stays below the limit plus one record, far below 4 GiB.
         self.index.push((self.arena.len() as u32, record.len() as u32));
         self.arena.extend_from_slice(record);
@@ -104,12 +109,36 @@ impl Sorter {
         Ok(())
     }
 
+    /// Of each run one record and one buffer are in memory at a time, so runs are merged until what is left fits.
+    fn merge_until_few(&mut self) -> Result<(), Stop> {
+        let at_once = (MERGE / (self.longest + ROOM)).max(2);
+        while self.runs.len() > at_once {
+            let Some(mut out) = self.spill.take() else { return Ok(()) };
+            out.flush().map_err(|e| temporary_failed(&e))?;
+            let some: Vec<_> = self.runs.drain(..at_once).collect();
+            let reader = out.get_ref().try_clone().map_err(|e| temporary_failed(&e))?;
+            let part = Sorted { arena: Vec::new(), index: Vec::new(), file: Some(reader), runs: some };
+            let start = self.spilled;
+            let mut records = part.read()?;
+            while let Some(record) = records.advance()? {
+                // No record is longer than a line that is taken apart.
+                let len = (record.len() as u32).to_le_bytes();
+                out.write_all(&len).and_then(|()| out.write_all(record)).map_err(|e| temporary_failed(&e))?;
+                self.spilled += record.len() as u64 + 4;
+            }
+            self.runs.push((start, self.spilled));
+            self.spill = Some(out);
+        }
+        Ok(())
+    }
+
     /// The records, to be read in order as often as wanted.
     pub fn sorted(mut self) -> Result<Sorted, Stop> {
         if self.spill.is_some() {
             self.spill()?;
             self.arena = Vec::new();
             self.index = Vec::new();
+            self.merge_until_few()?;
         }
         sort_index(&mut self.index, &self.arena);
         let file = match self.spill {
@@ -138,7 +167,7 @@ impl Sorted {
         let mut merge = BinaryHeap::new();
         let mut runs = Vec::new();
         if let Some(file) = &self.file {
-            let room = (MERGE / self.runs.len().max(1)).clamp(4096, 256 * 1024);
+            let room = (MERGE / self.runs.len().max(1)).clamp(ROOM, 256 * 1024);
             for (i, &(start, end)) in self.runs.iter().enumerate() {
                 let mut run = Run { file, next: start, end, buffer: Vec::with_capacity(room), at: 0, room };
                 let mut record = Vec::new();
@@ -235,21 +264,24 @@ pub fn record_of(entry: &Entry<'_>, record: &mut Vec<u8>) {
     record.extend_from_slice(entry.partition());
     record.push(0);
     if let Some(mbtype) = entry.mbtype() {
-        record.extend_from_slice(mbtype.to_string().as_bytes());
+        // Writing to memory does not fail.
+        let _ = write!(record, "{mbtype}");
     }
     record.push(0);
-    write_acl(entry.acl(), record);
+    record.extend_from_slice(entry.acl());
 }
 
-/// The ACL with its identifiers in order: a server may keep them in another one, and it means the same.
-fn write_acl(acl: &[u8], record: &mut Vec<u8>) {
-    let mut pairs: Vec<_> = acl::pairs(acl).collect();
-    let rest = pairs.last().map_or(0, acl::Pair::end);
-    pairs.sort_by_key(|pair| pair.identifier);
-    for pair in &pairs {
-        record.extend_from_slice(&acl[pair.start..pair.end()]);
-    }
-    record.extend_from_slice(&acl[rest..]);
+/// Whether two ACLs have the same identifiers with the same rights: a server may keep them in another order.
+pub fn same_acl(one: &[u8], other: &[u8]) -> bool {
+    let in_order = |acl: &[u8]| {
+        let mut pairs: Vec<(Vec<u8>, Vec<u8>)> =
+            acl::pairs(acl).map(|pair| (pair.identifier.to_vec(), pair.rights.to_vec())).collect();
+        let rest = acl::pairs(acl).last().map_or(0, |pair| pair.end());
+        // An identifier twice has the rights of both, in any order.
+        pairs.sort();
+        (pairs, acl[rest..].to_vec())
+    };
+    one == other || in_order(one) == in_order(other)
 }
 
 /// A record, taken apart.
@@ -265,7 +297,7 @@ pub struct Kept<'a> {
     pub place: &'a [u8],
     /// The mbtype in decimal; empty in lists without types.
     pub mbtype: &'a [u8],
-    /// The ACL with its identifiers in order.
+    /// The ACL as it stood.
     pub acl: &'a [u8],
 }
 

@@ -112,7 +112,10 @@ impl Conf {
             if key != b"@include" {
                 return trouble(format!("unknown directive {}", Name(&key)));
             }
-            return self.file(Path::new(std::ffi::OsStr::from_bytes(value)));
+            return self.file(Path::new(std::ffi::OsStr::from_bytes(value))).map_err(|stop| match stop {
+                Stop::Trouble(text) => Stop::Trouble(format!("{file}:{number}: @include: {text}")),
+                other => other,
+            });
         }
         match self.options.get(&key) {
             Some(_) => trouble(format!("{} is given twice", Name(&key))),

@@ -3,15 +3,15 @@
 //!
 //! Walk the house as one entry: it comes in through [`stream`], is told and taken apart by [`dialect`], is an
 //! [`entry::Entry`] in the loop of [`filter`], meets one verb (a binary in `src/bin/`), and leaves the way it came.
-//! A file uses only files on lower floors:
+//! A file uses only files on lower floors, or further left on its own:
 //!
 //! | floor | |
 //! |---|---|
 //! | 5 | `src/bin/`: mbx-parse, mbx-remap-part, mbx-acl-rewrite, mbx-check-paths, mbx-mkmeta, mbx-count-guard |
-//! | 4 | [`filter`] the loop of all six; [`convert`] an entry of one release as an entry of another, or why not |
+//! | 4 | [`convert`] an entry of one release as an entry of another, or why not; [`filter`] the loop of all six |
 //! | 3 | [`dialect`] bytes to entry; [`metadata`] the directories of metapartitions; [`summary`] what a list holds; [`options`] that the six share |
 //! | 2 | [`entry`] slices of bytes and their changes; [`spool`] mailbox to directory; [`hold`] whole-list questions by external sort |
-//! | 1 | [`stream`], [`seal`], [`outcome`], [`version`], [`acl`], [`mbtype`], [`partition`], [`imapd_conf`] |
+//! | 1 | [`outcome`], [`version`], [`mbtype`], [`partition`], [`acl`], [`seal`], [`imapd_conf`], [`stream`] |
 
 pub mod acl;
 pub mod convert;

@@ -6,7 +6,7 @@
 use crate::outcome::{Name, Stop, reason};
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
-use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hasher};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -65,7 +65,9 @@ pub struct DirMaker {
     /// The components of the last directory, with what is open there; nothing where a dry run would have made it.
     open: Vec<(Vec<u8>, Option<OwnedFd>)>,
     rules: Rules,
-    would: HashSet<Vec<u8>>,
+    /// What a dry run told last, by hash: it must not tell the same again when a list comes back to a directory, and
+    /// must not remember a list of any size.
+    told: Vec<u64>,
 }
 
 /// How directories are made.
@@ -87,6 +89,12 @@ pub fn mode_under(umask: Option<&[u8]>) -> Mode {
     Mode::from_raw_mode(0o755 & !umask)
 }
 
+/// So many levels of the last directory stay open.
+const KEPT_OPEN: usize = 16;
+
+/// So many directories a dry run remembers.
+const TOLD: usize = 1 << 16;
+
 const OPEN: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::RDONLY);
 
 impl DirMaker {
@@ -98,7 +106,7 @@ impl DirMaker {
             let why = reason(&io::Error::from(e));
             Stop::Trouble(format!("{}: {why}: is the disk mounted?", Name(root.as_os_str().as_bytes())))
         })?;
-        Ok(DirMaker { path: root.to_path_buf(), root: fd, open: Vec::new(), rules, would: HashSet::new() })
+        Ok(DirMaker { path: root.to_path_buf(), root: fd, open: Vec::new(), rules, told: Vec::new() })
     }
 
     /// Makes what is missing of `tail`, components between slashes. Calls `made` with the path of each new directory,
@@ -118,18 +126,31 @@ impl DirMaker {
             }
             self.open.push((part.to_vec(), fd));
         }
+        // Deep names on many partitions must not use up what a process may have open.
+        self.open.truncate(KEPT_OPEN);
         Ok(count)
+    }
+
+    /// Whether a dry run has not told of this directory just before.
+    fn tells(&mut self, upto: &[u8]) -> bool {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(upto);
+        let hash = hasher.finish();
+        self.told.resize(TOLD, 0);
+        // The remainder is below the length.
+        let slot = &mut self.told[(hash % TOLD as u64) as usize];
+        std::mem::replace(slot, hash) != hash
     }
 
     fn step(&mut self, part: &[u8], upto: &[u8]) -> Result<(Option<OwnedFd>, bool), Stop> {
         let parent = match self.open.last() {
             None => &self.root,
             Some((_, Some(fd))) => fd,
-            Some((_, None)) => return Ok((None, self.would.insert(upto.to_vec()))),
+            Some((_, None)) => return Ok((None, self.tells(upto))),
         };
         match rustix::fs::openat(parent, part, OPEN, Mode::empty()) {
             Ok(fd) => return Ok((Some(fd), false)),
-            Err(Errno::NOENT) if self.rules.dry_run => return Ok((None, self.would.insert(upto.to_vec()))),
+            Err(Errno::NOENT) if self.rules.dry_run => return Ok((None, self.tells(upto))),
             Err(Errno::NOENT) => {}
             Err(Errno::LOOP | Errno::NOTDIR) => {
                 let what = "is a link or a file, not a directory, and nothing is made behind it";

@@ -8,7 +8,9 @@ use crate::version::Release;
 use clap::Args;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 /// What `--version` adds to the name and number.
@@ -37,7 +39,7 @@ pub struct Common {
 impl Common {
     /// The releases that the command line tells.
     pub fn releases(&self) -> Releases {
-        Releases { from: self.from.clone(), to: self.to.clone() }
+        Releases { from: self.from.clone(), to: self.to.clone(), rights_explicit: false }
     }
 }
 
@@ -109,8 +111,20 @@ impl SpoolOptions {
     }
 }
 
-/// Makes a side file, empty at first, so that a script can test it with `-s`.
-pub fn side_file(path: &std::path::Path) -> Result<File, Stop> {
+/// Makes a side file, empty at first, so that a script can test it with `-s`. Not over a list that is to be read, nor
+/// over the output: making it would empty them.
+pub fn side_file(path: &std::path::Path, operands: &[OsString]) -> Result<File, Stop> {
+    let id = |meta: std::fs::Metadata| (meta.is_file(), meta.dev(), meta.ino());
+    if let Ok(mine) = std::fs::metadata(path).map(id)
+        && mine.0
+    {
+        let streams = [std::io::stdin().as_fd().try_clone_to_owned(), std::io::stdout().as_fd().try_clone_to_owned()];
+        let opened = streams.into_iter().flatten().map(|fd| File::from(fd).metadata());
+        if operands.iter().map(std::fs::metadata).chain(opened).flatten().any(|other| id(other) == mine) {
+            let name = Name(path.as_os_str().as_bytes());
+            return Err(Stop::Trouble(format!("{name}: is the list itself, which must not be written over")));
+        }
+    }
     File::create(path).map_err(|e| Stop::io(Name(path.as_os_str().as_bytes()), &e))
 }
 

@@ -303,8 +303,8 @@ pub struct Account {
     pub written: u64,
     /// Whether the filter only looks.
     pub looks: bool,
-    /// Whether the stream ended in an abort mark.
-    pub aborted: bool,
+    /// How it ended, if not well.
+    pub ending: Option<&'static str>,
     /// Entries and lines refused.
     pub refused: u64,
     /// Entries judged after the output had ended in an abort mark.
@@ -353,8 +353,8 @@ impl fmt::Display for Account {
         if self.unwritten > 0 {
             write!(f, ", {} held back", Count(self.unwritten))?;
         }
-        if self.aborted {
-            f.write_str(": aborted")?;
+        if let Some(ending) = self.ending {
+            write!(f, ": {ending}")?;
         }
         Ok(())
     }

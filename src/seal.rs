@@ -3,14 +3,14 @@
 //! Marks begin with `!mbx-` and have no TAB: every text loader drops such a line (measured on nine releases), and a
 //! JSON loader refuses the whole file, so a mark can never be stored as a mailbox.
 
-use crate::outcome::Stop;
+use crate::outcome::{Name, Stop};
 use crate::version::Release;
 use memchr::memchr;
 
 /// One mark.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Mark {
-    /// `!mbx-list [from RELEASE] [to RELEASE]`: a sealed stream begins.
+    /// `!mbx-list [from RELEASE] [to RELEASE] [rights explicit]`: a sealed stream begins.
     List(Releases),
     /// `!mbx-end N`: it was whole, with N entries; without N, as `&& echo '!mbx-end'` on the far side writes it.
     End(Option<u64>),
@@ -25,11 +25,14 @@ pub struct Releases {
     pub from: Option<Release>,
     /// The release that will load it.
     pub to: Option<Release>,
+    /// Whether mbx-acl-rewrite has been over it: rights are explicit, and mean what they say, whatever `from` knew.
+    pub rights_explicit: bool,
 }
 
 impl Releases {
     /// What is told here and in `other`; telling two different things is an error.
     pub fn merge(&mut self, other: Releases) -> Result<(), String> {
+        self.rights_explicit |= other.rights_explicit;
         for (which, mine, theirs) in [("--from", &mut self.from, other.from), ("--to", &mut self.to, other.to)] {
             match (&mine, theirs) {
                 (Some(a), Some(b)) if *a != b => {
@@ -64,19 +67,21 @@ pub fn read(line: &[u8]) -> Result<Mark, String> {
         Some("!mbx-abort") => Ok(Mark::Abort),
         Some("!mbx-end") => match (words.next(), words.next()) {
             (None, _) => Ok(Mark::End(None)),
-            (Some(n), None) if !n.starts_with('+') => {
-                n.parse().map(|n| Mark::End(Some(n))).map_err(|_| format!("end mark with a bad count: {n}"))
-            }
+            (Some(n), None) if !n.starts_with('+') => n
+                .parse()
+                .map(|n| Mark::End(Some(n)))
+                .map_err(|_| format!("end mark with a bad count: {}", Name(n.as_bytes()))),
             _ => Err("end mark with a bad count".to_string()),
         },
         Some("!mbx-list") => {
             let mut releases = Releases::default();
             while let Some(which) = words.next() {
-                let release = words.next().ok_or("list mark without a release")?.parse()?;
+                let value = words.next().ok_or("list mark that ends too early")?;
                 match which {
-                    "from" if releases.from.is_none() => releases.from = Some(release),
-                    "to" if releases.to.is_none() => releases.to = Some(release),
-                    _ => return Err(format!("list mark with {which:?}")),
+                    "from" if releases.from.is_none() => releases.from = Some(value.parse()?),
+                    "to" if releases.to.is_none() => releases.to = Some(value.parse()?),
+                    "rights" if value == "explicit" => releases.rights_explicit = true,
+                    _ => return Err(format!("list mark with {}", Name(which.as_bytes()))),
                 }
             }
             Ok(Mark::List(releases))
@@ -94,6 +99,9 @@ pub fn write_list(releases: &Releases, out: &mut Vec<u8>) {
             out.extend_from_slice(release.told().as_bytes());
         }
     }
+    if releases.rights_explicit {
+        out.extend_from_slice(b" rights explicit");
+    }
     out.push(b'\n');
 }
 
@@ -109,8 +117,12 @@ pub fn write_end(entries: Option<u64>, out: &mut Vec<u8>) {
 /// Appends `!mbx-abort tool: reason` and its newline. A TAB or a newline in the reason would make more of it than a
 /// mark, so they become blanks.
 pub fn write_abort(tool: &str, reason: &str, out: &mut Vec<u8>) {
-    let clean: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    out.extend_from_slice(format!("!mbx-abort {tool}: {clean}\n").as_bytes());
+    out.extend_from_slice(format!("!mbx-abort {tool}: {}\n", printable(reason)).as_bytes());
+}
+
+/// A reason without what could end a line or move a cursor.
+fn printable(reason: &str) -> String {
+    reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// The reason of an abort mark for a message: who gave up, and why.
@@ -118,7 +130,7 @@ pub fn abort_reason(stop: &Stop) -> Option<String> {
     match stop {
         Stop::Upstream(line) => {
             let text = line.strip_prefix(b"!mbx-abort ").unwrap_or(line);
-            Some(String::from_utf8_lossy(text).trim_end().to_string())
+            Some(printable(String::from_utf8_lossy(text).trim_end()))
         }
         _ => None,
     }
@@ -131,11 +143,12 @@ mod tests {
     #[test]
     fn marks_come_back_as_they_were_written() {
         let told = |text: &str| text.parse::<Release>().ok();
-        let releases = Releases { from: told("2.2.13"), to: told("2.3.7") };
+        let releases = Releases { from: told("2.2.13"), to: told("2.3.7"), rights_explicit: false };
         let mut out = Vec::new();
         write_list(&releases, &mut out);
         assert_eq!(out, b"!mbx-list from 2.2.13 to 2.3.7\n");
         assert_eq!(read(&out[..out.len() - 1]), Ok(Mark::List(releases)));
+        assert!(matches!(read(b"!mbx-list from 2.2.13 rights explicit"), Ok(Mark::List(told)) if told.rights_explicit));
         assert_eq!(read(b"!mbx-list"), Ok(Mark::List(Releases::default())));
         assert_eq!(read(b"!mbx-end 103"), Ok(Mark::End(Some(103))));
         assert_eq!(read(b"!mbx-end"), Ok(Mark::End(None)));

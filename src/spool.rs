@@ -4,12 +4,14 @@
 //! the servers' own `mbpath` printed (`facts/layout.md` 0). Spools come over as they were, so the release is the one
 //! that wrote the spool.
 
-use crate::entry::local_part;
+use crate::entry::{Entry, local_part};
 use crate::imapd_conf::Conf;
 use crate::outcome::{Name, Refusal, Stop};
 use crate::version::{Release, v};
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 /// How directories are spread over one-letter directories (`hashimapspool`, `fulldirhash`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +61,8 @@ pub struct Layout {
 impl Layout {
     /// The layout that `conf` describes, of the spool of `release` if that is known.
     pub fn new(conf: &Conf, release: Option<&Release>) -> Result<Layout, Stop> {
-        let virtdomains =
-            !matches!(conf.get("virtdomains"), None | Some(b"off" | b"no" | b"0" | b"f" | b"false" | b"n"));
+        // An enumeration, with the words of a switch for its ends; userid and on have one layout.
+        let virtdomains = conf.get("virtdomains") == Some(b"userid") || conf.switch("virtdomains")?;
         let hash = match (conf.switch("hashimapspool")?, conf.switch("fulldirhash")?) {
             (false, _) => Hash::None,
             (true, false) => Hash::Basic,
@@ -82,6 +84,16 @@ impl Layout {
             deletedprefix: conf.get("deletedprefix").unwrap_or(b"DELETED").to_vec(),
             rule,
         })
+    }
+
+    /// Whether a release told the rule.
+    pub fn is_told(&self) -> bool {
+        self.rule.is_some()
+    }
+
+    /// Whether both make the same paths.
+    pub fn same_rule(&self, other: &Layout) -> bool {
+        self.rule == other.rule
     }
 
     /// The same layout with another hash: for the question whether that one fits better.
@@ -161,34 +173,36 @@ impl Layout {
                 self.write_domain(domain, Sum::Usual, out);
             }
         }
-        let mut boxes: Vec<&[u8]> = local.split(|b| *b == b'.').filter(|part| !part.is_empty()).collect();
-        let mut deleted = 0;
-        let stamp;
-        let mut parts: Vec<&[u8]> = Vec::with_capacity(boxes.len() + 2);
-        if boxes.len() > 2 && boxes[0] == self.deletedprefix {
-            deleted = boxes.pop().map_or(0, hexadecimal);
-            boxes.remove(0);
-        }
-        if deleted != 0 {
-            parts.push(&self.deletedprefix);
-        }
-        parts.extend(&boxes);
-        if deleted != 0 {
-            stamp = format!("{deleted:X}");
-            parts.push(stamp.as_bytes());
-        }
+        let boxes = || local.split(|b| *b == b'.').filter(|part| !part.is_empty());
+        let stamped = boxes().count() > 2 && boxes().next() == Some(&self.deletedprefix);
+        let deleted = if stamped { boxes().next_back().map_or(0, hexadecimal) } else { 0 };
+        // The prefix and the stamp are taken off; a stamp of nothing is not put back, nor is its prefix.
+        let kept = boxes().count() - if stamped { 2 } else { 0 };
+        let own = || boxes().skip(usize::from(stamped)).take(kept);
+        let parts = || (deleted != 0).then_some(self.deletedprefix.as_slice()).into_iter().chain(own());
         if self.hash != Hash::None
-            && let Some(hashed) = parts.get(1).or(parts.first())
+            && let Some(hashed) = parts().nth(1).or(parts().next())
         {
-            // The name was decoded before it is hashed: `carol^smith` is `carol.smith`, and the sum stops at the dot.
-            let decoded: Vec<u8> = hashed.iter().map(|b| if *b == b'^' { b'.' } else { *b }).collect();
-            out.extend_from_slice(&[self.letter(&decoded, Sum::Usual), b'/']);
+            out.extend_from_slice(&[self.letter_of_decoded(hashed), b'/']);
         }
-        for (i, part) in parts.iter().enumerate() {
+        for (i, part) in parts().enumerate() {
             if i > 0 {
                 out.push(b'/');
             }
             out.extend_from_slice(part);
+        }
+        if deleted != 0 {
+            // Writing to memory does not fail.
+            let _ = write!(out, "/{deleted:X}");
+        }
+    }
+
+    /// 3.0 and later decode a name before they hash it: `carol^smith` is `carol.smith`, and the sum stops at the dot.
+    fn letter_of_decoded(&self, name: &[u8]) -> u8 {
+        match memchr::memchr(b'^', name) {
+            // A leading dot and a leading `^` are both no letter.
+            Some(caret) if self.hash == Hash::Full => self.letter(&name[..caret], Sum::Usual),
+            _ => self.letter(name, Sum::Usual),
         }
     }
 
@@ -209,6 +223,20 @@ impl Layout {
         // n % 23 is below 23.
         b'A' + (n % 23) as u8
     }
+}
+
+/// What 3.0 and later make of a name when they look for its directory, if that is another name: the default domain
+/// (`internal` where none is set) and empty components vanish (`facts/layout.md` 1b).
+pub fn folded(mailbox: &[u8]) -> Option<Vec<u8>> {
+    let local = local_part(mailbox);
+    let domain = &mailbox[..mailbox.len() - local.len()];
+    let kept = if domain == b"internal!" { &b""[..] } else { domain };
+    let empty = local.first() == Some(&b'.') || local.last() == Some(&b'.') || local.windows(2).any(|two| two == b"..");
+    if kept.len() == domain.len() && !empty {
+        return None;
+    }
+    let parts: Vec<&[u8]> = local.split(|b| *b == b'.').filter(|part| !part.is_empty()).collect();
+    Some([kept, &parts.join(&b'.')].concat())
 }
 
 fn rule_of(release: &Release) -> Rule {
@@ -232,7 +260,7 @@ fn hexadecimal(text: &[u8]) -> u32 {
         .fold(0_u32, |n, digit| n.wrapping_mul(16).wrapping_add(digit))
 }
 
-/// Whether the path of a name can only be its own and below its root. Dots become slashes in every release, so a name
+/// Whether the path of a name is below its root, and its own as far as the name alone can tell. Dots become slashes in every release, so a name
 /// cannot climb; its domain is copied as it stands (`..!user.x`, `../../etc!user.x`), and nothing in Cyrus stops it.
 fn stays_inside(mailbox: &[u8]) -> Result<(), Refusal> {
     let local = local_part(mailbox);
@@ -314,12 +342,29 @@ impl Roster {
             roots.meta.retain(|meta| *meta != roots.data);
             roster.roots.insert(name.to_vec(), roots);
         }
+        if let Some(default) = conf.get("defaultpartition")
+            && roster.get(&default.to_ascii_lowercase()).is_none()
+        {
+            return Err(Stop::Trouble(format!(
+                "{}: defaultpartition: there is no partition-{}: the server would not start",
+                conf.path(),
+                Name(default)
+            )));
+        }
         Ok(roster)
     }
 
     /// Declares one partition from the command line, `NAME=DIR`.
     pub fn declare(&mut self, name: Vec<u8>, roots: Roots) {
         self.roots.insert(name, roots);
+    }
+
+    /// The roots of an entry's partition; undeclared is trouble.
+    pub fn of(&self, entry: &Entry<'_>) -> Result<&Roots, Stop> {
+        self.get(entry.partition()).ok_or_else(|| {
+            let (mailbox, partition) = (Name(entry.mailbox()), Name(entry.partition()));
+            Stop::Trouble(format!("{}: {mailbox}: partition {partition} is not declared {}", entry.at, self.declared))
+        })
     }
 
     /// The roots of a partition.
@@ -336,8 +381,12 @@ impl Roster {
 }
 
 fn path_of(bytes: &[u8]) -> PathBuf {
-    use std::os::unix::ffi::OsStrExt;
-    PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
+    as_path(bytes).to_path_buf()
+}
+
+/// Bytes as a path.
+pub fn as_path(bytes: &[u8]) -> &Path {
+    Path::new(std::ffi::OsStr::from_bytes(bytes))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use crate::acl;
 use crate::entry::{Entry, Kind, local_part};
+use crate::mbtype::Mbtype;
 use crate::outcome::{Count, Name, Report, Stop};
 use clap::ValueEnum;
 use std::collections::BTreeMap;
@@ -121,6 +122,17 @@ impl Summary {
             _ => {}
         }
         self.add_acl(entry);
+        if let Some(mbtype) = entry.mbtype() {
+            if mbtype.has(Mbtype::RESERVE) {
+                self.oddities.add(b"reserved mailbox: a server deletes it with its mail at its next start");
+            }
+            if mbtype.has(Mbtype::MOVING) {
+                self.oddities.add(b"mailbox on its way to another server");
+            }
+        }
+        if entry.kind() == Kind::Remote && entry.server().is_none() {
+            self.oddities.add(b"remote mailbox without server!partition");
+        }
         if local.split(|b| *b == b'.').any(<[u8]>::is_empty) {
             self.oddities.add(b"name with an empty component");
         }
@@ -138,6 +150,9 @@ impl Summary {
             self.rights.add(pair.rights);
             if pair.identifier.iter().any(u8::is_ascii_uppercase) {
                 self.oddities.add(b"identifier with upper-case letters, which matches nobody under username_tolower");
+            }
+            if pair.identifier.iter().any(|b| matches!(b, b'"' | b'%' | b'\\' | 0x80..)) {
+                self.oddities.add(b"identifier that makes a list of 2.5 to 3.3 unreadable");
             }
             // A list this long is judged by its shape; comparing all with all would take for ever.
             if before.len() < 100 {

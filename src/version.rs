@@ -242,7 +242,8 @@ fn parse(text: &str) -> Option<Release> {
             let mut version = Version { major, minor, patch: patch?, stage };
             // Pre-releases have the rules of the release that they led to, but 3.0.0-beta1, which still writes what 2.5
             // wrote, and those that were a dialect of their own (`facts/dialects.md`).
-            if version > beta(3, 0, 0, 1) && !renumbered_text(version) && patch? == 0 {
+            let still_2_5 = (alpha(3, 0, 0, 0)..=beta(3, 0, 0, 1)).contains(&version);
+            if !still_2_5 && !renumbered_text(version) {
                 version.stage = Stage::Final;
             }
             Release { told, low: version, high: version }

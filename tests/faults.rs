@@ -190,7 +190,11 @@ fn what_is_no_list_gets_a_true_answer() {
         (crlf, 1, "stdin:1: line ends in CR LF (`ssh -t` adds the CRs"),
         (b"\xef\xbb\xbfuser.a\tdefault\ta\tlrs\t\n".to_vec(), 1, "begins with a byte order mark"),
         (json, 2, "stdin:1: this is a JSON list (Cyrus 3.6.0-beta3 and later)"),
-        (b"user.a\tdefault\ta\tlrs\t".to_vec(), 1, "stdin:1: no newline at the end (no server leaves it out"),
+        (
+            b"user.a\tdefault\ta\tlrs\t".to_vec(),
+            1,
+            "stdin:1: no newline at the end (no server leaves it out: the list was cut off here): user.a",
+        ),
         (b"user.a\tdefault\ta\tlrs\t\n\n".to_vec(), 1, "stdin:2: blank line"),
         (b"user.a\tdefault\ta\tlrs\t\nuser.b\t0 default b\tlrs\t\n".to_vec(), 1, "stdin:2: line of another dialect"),
         (b"user.a\tdefault\ta\tl\0rs\t\n".to_vec(), 1, "NUL byte"),
@@ -208,7 +212,13 @@ fn what_is_no_list_gets_a_true_answer() {
         run(filter, &["/no/such/file"], b"").expect(2).says("/no/such/file: No such file or directory");
         run(filter, &[sandbox.path().to_str().unwrap()], b"").expect(2).says("is a directory");
         let ran = run(filter, &["--no-such-option"], b"").expect(2);
-        assert_eq!(ran.out, format!("!mbx-abort mbx-{filter}: wrong usage\n").into_bytes());
+        let mark = format!("!mbx-abort mbx-{filter}: unexpected argument '--no-such-option' found\n");
+        assert_eq!(String::from_utf8_lossy(&ran.out), mark);
+        assert!(
+            ran.err.starts_with(&format!("mbx-{filter}: unexpected argument '--no-such-option' found (")),
+            "{}",
+            ran.err
+        );
         run(filter, &["--from", "2.3"], b"").expect(2).says("2.3.4 to 2.3.7");
         assert!(!run(filter, &["--help"], b"").expect(0).out.is_empty());
         assert!(run(filter, &["--version"], b"").expect(0).out.starts_with(format!("mbx-{filter} 0.").as_bytes()));
@@ -266,6 +276,44 @@ fn refused_entries_can_be_mended_and_fed_again() {
     run("count-guard", &["--sealed"], &sealed).expect(0).writes(&[&good[..], other].concat());
 }
 
+/// A list that was cut off is no list, whatever becomes of its last entry: it must not come out sealed and whole.
+#[test]
+fn a_cut_list_is_not_mended_by_rejects() {
+    let whole = read("2.2.13/flat/dump.txt");
+    let sandbox = Sandbox::empty();
+    let rejects = sandbox.file("rejects");
+    let options = ["--from", "2.2.13", "--to", "2.3.7", "--seal", "--reject", &rejects];
+    let cut = run("parse", &options, &whole[..400]).expect(1).says("no newline at the end");
+    assert!(last_line(&cut.out).starts_with("!mbx-abort mbx-parse: stdin:16: no newline at the end"), "{}", cut.tell());
+    run("count-guard", &["--sealed", "--", "cat"], &cut.out).expect(1).writes(b"");
+    // Nor is anything taken from behind the end.
+    let behind = b"!mbx-list from 2.2.13\nuser.a\t0\ta\tl\t\n!mbx-end 1\nuser.more\t0 de";
+    run("remap-part", &["--reject", &rejects, "0=4"], behind).expect(1);
+}
+
+#[test]
+fn a_list_is_never_written_over() {
+    let sandbox = Sandbox::migrated();
+    let list = migrated();
+    let file = sandbox.write("list", &list);
+    for (filter, option) in [
+        ("parse", "--reject"),
+        ("remap-part", "--moves"),
+        ("acl-rewrite", "--reject"),
+        ("check-paths", "--missing"),
+        ("mkmeta", "--reject"),
+    ] {
+        let conf = sandbox.file("new.conf");
+        let config = ["-C", &conf];
+        let config = if ["check-paths", "mkmeta"].contains(&filter) { &config[..] } else { &[] };
+        let ran = run(filter, &[&[option, &file, &file][..], config].concat(), b"").expect(2);
+        ran.says("is the list itself");
+        assert!(sandbox.read("list") == list, "mbx-{filter}");
+        let ran = sandbox.sh(&format!("mbx-{filter} {} {option} list <list; echo $?", config.join(" ")));
+        assert!(ran.out.ends_with(b"2\n") && sandbox.read("list") == list, "mbx-{filter}: {}", ran.tell());
+    }
+}
+
 #[test]
 fn after_twenty_alike_the_rest_are_counted() {
     let list = b"user.b\n".repeat(1_234);
@@ -278,7 +326,7 @@ fn after_twenty_alike_the_rest_are_counted() {
 fn quiet_keeps_losses() {
     let list = b"user.a\tdefault\ta\tlrs\t\nDELETED.user.b.5F0A1B2C\tdefault\tb\tlrs\t\n";
     let ran = run("parse", &["-q", "--drop", "deletedprefix"], list).expect(0);
-    assert_eq!(ran.err, "mbx-parse: 2 in, 1 out, 1 DELETED\n");
+    assert_eq!(ran.err, "mbx-parse: 2 in, 1 out, 1 DELETED dropped\n");
     assert_eq!(run("parse", &["-q"], list).expect(0).err, "");
 }
 

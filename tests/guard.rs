@@ -51,6 +51,37 @@ fn names_that_were_lost() {
 }
 
 #[test]
+fn a_baseline_must_be_one() {
+    let sandbox = Sandbox::empty();
+    let empty = sandbox.write("empty", "");
+    guard(&["--baseline", &empty, "--max-lost", "1%"], &list()).expect(1).says("the list is empty");
+    guard(&["--against", &empty], &list()).expect(1).says("the list is empty");
+    // A tombstone was no mailbox.
+    let base = sandbox.write("base", "user.a\t0 default a\tlrs\t\nuser.b\t16 (null) \n");
+    guard(&["--baseline", &base], b"user.a\t0 default\ta\tlrs\t\n").expect(0);
+}
+
+/// 3.0 and later take these names for user.ivy (facts/layout.md 1b): two mailboxes would share one directory.
+#[test]
+fn two_names_that_the_target_folds_into_one() {
+    let entry = |name: &str| format!("{name}\t0 default a\tlrs\t\n");
+    let seal = |names: &[&str], to: &str| {
+        let list: String = names.iter().map(|name| entry(name)).collect();
+        run("parse", &["--seal", "--from", "2.4.22", "--to", to], list.as_bytes()).expect(0).out
+    };
+    for names in [
+        &["user.ivy", "internal!user.ivy"][..],
+        &["user..ivy", "user.ivy"],
+        &["user..ivy", "user.ivy."],
+        &["internal!user.ivy", ".user.ivy"],
+    ] {
+        guard(&["--sealed"], &seal(names, "3.0.18")).expect(1).says("two names, one directory").says("for user.ivy");
+        guard(&["--sealed"], &seal(names, "2.4.22")).expect(0);
+    }
+    guard(&["--sealed"], &seal(&["internal!user.ivy", "user.zoe", "a.b!user.x"], "3.0.18")).expect(0);
+}
+
+#[test]
 fn a_mailbox_twice() {
     let twice = [&list()[..], b"user.frank\t0 3\tfrank\tlrs\t\n"].concat();
     guard(&["--unique"], &twice).expect(1).says("stdin:104: mailbox twice, also at stdin:100: user.frank");
@@ -129,6 +160,8 @@ fn a_command_gets_the_list_as_a_file_and_is_listened_to() {
     with("cat").expect(0).writes(&list());
     // A file, not a pipe: nothing that the guard does later can cut it off.
     with("test -f /proc/self/fd/0 || stat -L -c %F /dev/stdin").expect(0).writes(b"");
+    with("head -c 10 >/dev/null; true").expect(1).says("bytes of the list, and no more");
+    with("true").expect(0).says("read nothing from its standard input");
     with("cat >/dev/null; exit 75").expect(1).says("sh ended with exit status: 75: the list may be loaded in part");
     with("cat >/dev/null; kill -9 $$").expect(1).says("signal: 9");
     let said = "echo 'line 7: no partition found' >&2; cat >/dev/null";
@@ -153,6 +186,7 @@ fn what_was_loaded_is_compared_with_what_was_meant() {
     };
     with("cat DB").expect(0).says("103 in, 103 out");
     with("sort -r DB").expect(0);
+    with("tac DB").expect(0);
     with("grep -v '^user.frank' DB").expect(1).says("not in the server's list: user.frank\n");
     with("cat DB; printf 'user.x\\t0 3\\tx\\tlrs\\t\\n'")
         .expect(1)
@@ -162,7 +196,7 @@ fn what_was_loaded_is_compared_with_what_was_meant() {
     let other = with("sed 's/^\\(user.frank\\t.*\\)lrswipkxtea/\\1lrs/' DB").expect(1);
     other.says("user.frank: ACL: meant 'frank\\tlrswipkxtea\\t', the server has 'frank\\tlrs\\t'");
     with("true").expect(1).says("not in the server's list");
-    let failed = with("cat DB; exit 1").expect(1).says("ended with exit status: 1").says("nothing whole to compare");
+    let failed = with("cat DB; exit 1").expect(1).says("ended with exit status: 1").says("not one to compare with");
     assert!(!failed.err.contains("server's list"), "{}", failed.err);
     with("head -c 3000 DB").expect(1);
     guard(&["--verify", "true"], &list()).expect(2);

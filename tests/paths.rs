@@ -251,6 +251,61 @@ fn a_wrong_map_is_told_and_aborts() {
 }
 
 #[test]
+fn what_is_missing_all_together_is_suspicious_at_any_size() {
+    let (sandbox, dump) = old();
+    let conf = sandbox.file("old.conf");
+    // Four mailboxes of five partitions' hundred.
+    let mistaken = run("remap-part", &["part-3=2"], &dump).expect(0);
+    let only: Vec<u8> =
+        lines(&mistaken.out).into_iter().zip(lines(&dump)).filter(|(a, b)| a != b).flat_map(|(a, _)| a).collect();
+    assert_eq!(lines(&only).len(), 4);
+    run("check-paths", &["-C", &conf], &only)
+        .expect(1)
+        .says("4 of 4 mailboxes of partition 2")
+        .says("stand in partition part-3");
+    // Domains, in a configuration that does not know of them.
+    let sandbox = Sandbox::of("2.2.13", "virt");
+    let text = String::from_utf8(sandbox.read("old.conf")).unwrap();
+    let conf = sandbox.write("novirt.conf", text.replace("virtdomains: userid", "virtdomains: off"));
+    let options = ["-C", &conf, "--from", "2.2.13"];
+    run("check-paths", &options, &sandbox.read("old.dump")).expect(1).says("does virtdomains of the configuration fit");
+}
+
+#[test]
+fn a_directory_that_the_new_server_will_look_for_elsewhere_is_told() {
+    let sandbox = Sandbox::of("2.4.22", "fullhash");
+    let list: Vec<u8> = lines(&sandbox.read("old.dump"))
+        .into_iter()
+        .filter(|line| line.starts_with(b"user.carol^smith"))
+        .flatten()
+        .collect();
+    assert!(!list.is_empty());
+    let conf = sandbox.file("old.conf");
+    let ran = run("check-paths", &["-q", "-C", &conf, "--from", "2.4.22", "--to", "3.0.18"], &list).expect(0);
+    ran.says("the directory must move (E/user/carol^smith is where it was; 3.0.18 looks for B/user/carol^smith)")
+        .writes(&list);
+    let ran = run("check-paths", &["-C", &conf, "--from", "2.4.22", "--to", "2.5.17"], &list).expect(0);
+    assert!(!ran.err.contains("must move"), "{}", ran.err);
+}
+
+#[test]
+fn configurations_that_no_server_would_start_with_are_trouble() {
+    let (sandbox, dump) = old();
+    let text = String::from_utf8(sandbox.read("old.conf")).unwrap();
+    for (from, to, what) in [
+        ("defaultpartition: default", "defaultpartition: nosuch", "there is no partition-nosuch"),
+        ("hashimapspool: no", "hashimapspool: No", "hashimapspool: non-switch value No"),
+        ("altnamespace: no", "virtdomains: maybe", "virtdomains: non-switch value maybe"),
+        ("altnamespace: no", "@include: /no/such/file", "@include: /no/such/file: No such file"),
+        ("altnamespace: no", "metapartition_files: header,index", "metapartition_files: unknown word"),
+        ("altnamespace: no", "altnamespace : no", "no option name with a colon right behind it"),
+    ] {
+        let conf = sandbox.write("bad.conf", text.replace(from, to));
+        run("check-paths", &["-C", &conf], &dump).expect(2).says("bad.conf").says(what);
+    }
+}
+
+#[test]
 fn roots_that_cannot_be_right_are_trouble() {
     let (sandbox, dump) = old();
     let conf = sandbox.file("old.conf");

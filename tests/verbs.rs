@@ -85,6 +85,8 @@ fn only_what_is_named_and_what_is_below_it() {
     let ran = ran.says("--only: the list has no such mailbox: user.nobody");
     // A whole component: user.bobby is not below user.bob.
     assert_eq!(ran.lines(), [&lines(list)[..2], &lines(list)[3..4]].concat());
+    let only = sandbox.write("only", "user/bob\n");
+    run("parse", &["--only", &only], list).expect(1).says("the list has none of these mailboxes");
     let only = sandbox.write("only", "\n");
     run("parse", &["--only", &only], list).expect(2).says("names no mailbox");
     run("parse", &["--only", "/no/such/file"], list).expect(2);
@@ -96,7 +98,7 @@ fn kinds_are_dropped_and_counted() {
         b"DELETED.user.a.5F0A1B2C\t0 1 x\tl\t\nd!DELETED.user.a.5F0A1B2C\t0 1 x\tl\t\nuser.DELETED\t0 1 x\tl\t\n\
         user.b\t16 (null) \nuser.c\t256 (null) \nuser.d\t1 be!0 x\tl\t\nuser.e\t2 1 x\tl\t\n";
     let ran = run("parse", &["--drop", "tombstone,intermediate,remote,deletedprefix,reserve"], list).expect(0);
-    ran.says("7 in, 1 out, 2 DELETED, 1 tombstones, 1 intermediates, 1 remote, 1 reserved")
+    ran.says("7 in, 1 out, 2 DELETED dropped, 1 tombstones dropped, 1 intermediates dropped, 1 remote dropped, 1 reserved dropped")
         .writes(b"user.DELETED\t0 1 x\tl\t\n");
     run("parse", &["--drop", "email"], list).expect(2);
 }
@@ -163,7 +165,7 @@ fn stray_blanks_are_taken_off_as_the_2006_script_did() {
 fn rights_that_mean_something_else_are_told() {
     let list = b"user.a\tdefault\tbob\tlrskx\tal\tlrswipcda\t\n";
     run("parse", &["--from", "2.2.13", "--to", "2.3.7"], list).expect(0).says(
-        "rights that the two releases read differently (lrskx of bob; mbx-acl-rewrite keeps their meaning): user.a",
+        "rights that the two releases read differently (lrskx of bob; mbx-acl-rewrite behind mbx-parse keeps their meaning): user.a",
     );
     assert!(!run("parse", &["--to", "2.3.7"], &read("migration/in.dump")).expect(0).err.contains("differently"));
     // A server of RFC 2086 would ignore k, x, t and e.

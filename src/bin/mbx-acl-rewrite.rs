@@ -5,7 +5,7 @@ use mbxtools::acl::{self, Pair, Reader, Rights, typed_rights};
 use mbxtools::entry::{Changes, Entry, Kind, Span};
 use mbxtools::filter::{Filter, Heading, Run, Seal, Verdict, main_of, run};
 use mbxtools::options::{Common, KNOWN, Rejects, read_pairs, side_file, split_pair};
-use mbxtools::outcome::{Account, Name, Refusal, Report, Stop};
+use mbxtools::outcome::{Account, Count, Name, Refusal, Report, Stop};
 use mbxtools::stream::{Input, Output};
 use mbxtools::version::Era;
 use std::collections::{HashMap, HashSet};
@@ -50,6 +50,10 @@ struct Options {
     #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     drop_id: Vec<OsString>,
 
+    /// Leave out letters that the old server ignored, however many strings have them
+    #[arg(long)]
+    drop_inert: bool,
+
     /// Give an identifier at least these rights in every ACL
     #[arg(long, value_name = "ID=RIGHTS", allow_hyphen_values = true)]
     grant: Vec<OsString>,
@@ -66,6 +70,13 @@ fn letter(text: &str) -> Result<u8, String> {
     }
 }
 
+/// From so many rights strings on with k, x, t or e on a release that did not know them, and more of them than with c
+/// and d, the list is taken for one that has been rewritten before: doing it again would take all those rights away.
+const SUSPICIOUS: u64 = 10;
+
+/// What cyradm takes for rights. Read letter by letter, `all` would be a and l.
+const CYRADM_WORDS: [&[u8]; 7] = [b"none", b"read", b"post", b"append", b"write", b"delete", b"all"];
+
 #[derive(Default)]
 struct Counts {
     entries: u64,
@@ -73,6 +84,10 @@ struct Counts {
     identifiers: u64,
     dropped: u64,
     granted: u64,
+    /// Strings that lost rights of RFC 4314 because the old server did not know them.
+    stripped: u64,
+    /// Strings with c or d.
+    macros: u64,
 }
 
 struct Rewrite {
@@ -87,6 +102,9 @@ struct Rewrite {
     grants: Vec<(Vec<u8>, Rights)>,
     /// Which grants an entry has met already.
     met: Vec<bool>,
+    drop_inert: bool,
+    /// What an option names and no entry had so far.
+    unmet: HashSet<Vec<u8>>,
     scratch: Vec<u8>,
     counts: Counts,
 }
@@ -95,6 +113,9 @@ impl Rewrite {
     /// One identifier's rights. True if anything was changed.
     fn pair(&mut self, pair: &Pair<'_>, entry: &Entry<'_>, changes: &mut Changes, report: &mut Report) -> bool {
         let base = entry.fields.acl.start();
+        if !self.unmet.is_empty() {
+            self.meet(pair);
+        }
         if self.gone.contains(pair.identifier) {
             changes.replace(Span::new(base + pair.start, base + pair.end()), b"");
             self.counts.dropped += 1;
@@ -122,6 +143,15 @@ impl Rewrite {
         changed
     }
 
+    /// Takes note of what the options name. Once each was met, this is not called any more.
+    fn meet(&mut self, pair: &Pair<'_>) {
+        self.unmet.remove(pair.identifier);
+        self.unmet.remove(pair.rights);
+        if let Some(name) = pair.identifier.strip_prefix(b"-") {
+            self.unmet.remove(name);
+        }
+    }
+
     /// A name that is mapped takes its negative entries along: left behind, they would deny nothing to anybody.
     fn rename(&mut self, pair: &Pair<'_>, base: usize, changes: &mut Changes) -> bool {
         let start = base + pair.start;
@@ -146,10 +176,12 @@ impl Rewrite {
             return false;
         }
         reading.rights.write(&mut self.scratch);
+        self.counts.macros += u64::from(reading.has_macro);
+        self.counts.stripped += u64::from(reading.has_inert_rfc4314);
         if reading.has_inert {
             let detail =
                 format_args!(" ({} of {} becomes {})", Name(pair.rights), Name(pair.identifier), Name(&self.scratch));
-            report.notice(entry.at, "letters that the old server ignored are left out", detail, entry.mailbox());
+            report.loss(entry.at, "letters that the old server ignored are left out", detail, entry.mailbox());
         } else if reading.has_unknown {
             let detail =
                 format_args!(" ({} of {} becomes {})", Name(pair.rights), Name(pair.identifier), Name(&self.scratch));
@@ -166,25 +198,43 @@ impl Rewrite {
             return false;
         }
         // What was rewritten before is explicit, and means the same to every reader that knows the letters.
-        let has = match in_scratch {
-            true => Reader::new(Era::Annotate, self.deleteright).read(&self.scratch).rights,
-            false => self.reader.read(pair.rights).rights,
+        let (reader, text) = match in_scratch {
+            true => (Reader::new(Era::Annotate, self.deleteright), self.scratch.as_slice()),
+            false => (self.reader, pair.rights),
         };
+        let reading = reader.read(text);
         let granted = self.grants[index].1;
-        if has.includes(granted) {
+        if reading.rights.includes(granted) {
             return false;
         }
-        self.scratch.clear();
-        has.union(granted).write(&mut self.scratch);
+        // A letter more behind the others, unless it would put a macro or a letter that slept to work otherwise.
+        if reading.has_macro || reading.has_inert {
+            self.scratch.clear();
+            reading.rights.union(granted).write(&mut self.scratch);
+        } else {
+            if !in_scratch {
+                self.scratch.extend_from_slice(pair.rights);
+            }
+            granted.without(reading.rights).write(&mut self.scratch);
+        }
         self.counts.granted += 1;
         true
     }
 }
 
 impl Filter for Rewrite {
+    fn makes_rights_explicit(&self) -> bool {
+        self.rfc4314
+    }
+
     fn begin(&mut self, heading: &Heading, _report: &mut Report) -> Result<(), Stop> {
         // Without a release: the rule of 2.3.8 and later, right for every string that a server wrote itself.
-        let era = heading.releases.from.as_ref().map_or(Era::Annotate, |from| from.era());
+        // And once they were made explicit, nothing in them is inert any more.
+        let releases = &heading.releases;
+        let era = match &releases.from {
+            Some(from) if !releases.rights_explicit => from.era(),
+            _ => Era::Annotate,
+        };
         self.reader = Reader::new(era, self.deleteright);
         if let Some(to) = &heading.releases.to
             && to.era() == Era::Rfc2086
@@ -228,8 +278,28 @@ impl Filter for Rewrite {
         Ok(if changed { Verdict::Change } else { Verdict::Pass })
     }
 
+    fn end(&mut self, heading: &Heading, _account: &mut Account, report: &mut Report) -> Result<(), Stop> {
+        let mut unmet: Vec<_> = self.unmet.iter().collect();
+        unmet.sort();
+        for name in unmet {
+            report.remark(format_args!("no entry has {}", Name(name)));
+        }
+        let Counts { stripped, macros, .. } = self.counts;
+        match &heading.releases.from {
+            Some(from) if stripped >= SUSPICIOUS && stripped > macros && !self.drop_inert => {
+                Err(Stop::Refused(format!(
+                    "{} rights strings have k, x, t or e, which {from} did not know, and {} have c or d: the list is not \
+                 {from}'s, or was rewritten before, and would lose rights now (--drop-inert if it is right)",
+                    Count(stripped),
+                    Count(macros)
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn notes(&self, account: &mut Account) {
-        let Counts { entries, rights, identifiers, dropped, granted } = self.counts;
+        let Counts { entries, rights, identifiers, dropped, granted, .. } = self.counts;
         account.notes.extend([
             ("changed", entries),
             ("rights rewritten", rights),
@@ -248,7 +318,10 @@ fn rewrite(options: Options, report: &mut Report) -> Result<Account, Stop> {
     let mut whole = HashMap::new();
     for word in &options.rights {
         match split_pair(word) {
-            Some((old, new)) if new.iter().all(u8::is_ascii_alphanumeric) && !new.is_empty() => {
+            Some((old, new)) if whole.get(&old).is_some_and(|known| *known != new) => {
+                return Err(Stop::Trouble(format!("--rights: {} is to become two things", Name(&old))));
+            }
+            Some((old, new)) if acl::are_letters(&new) && !CYRADM_WORDS.contains(&new.as_slice()) => {
                 whole.insert(old, new);
             }
             _ => {
@@ -279,6 +352,7 @@ fn rewrite(options: Options, report: &mut Report) -> Result<Account, Stop> {
         let bytes = word.as_encoded_bytes();
         let at = memchr::memrchr(b'=', bytes).unwrap_or(0);
         let granted = bytes.get(at + 1..).and_then(typed_rights);
+        let granted = granted.filter(|_| !CYRADM_WORDS.contains(&&bytes[at + 1..]));
         let (Some(rights), Some(identifier)) = (granted, bytes.get(..at).filter(|id| !id.is_empty())) else {
             return Err(Stop::Trouble(format!(
                 "--grant {}: ID=RIGHTS is wanted, the rights of l r s w i p k x t e a n 0 to 9",
@@ -286,17 +360,24 @@ fn rewrite(options: Options, report: &mut Report) -> Result<Account, Stop> {
             )));
         };
         identifier_or_stop(identifier)?;
-        grants.push((identifier.to_vec(), rights));
+        match grants.iter_mut().find(|(known, _): &&mut (Vec<u8>, Rights)| known == identifier) {
+            Some((_, known)) => *known = known.union(rights),
+            None => grants.push((identifier.to_vec(), rights)),
+        }
     }
     let others = !(whole.is_empty() && identifiers.is_empty() && options.drop_id.is_empty() && grants.is_empty());
+    let gone: HashSet<Vec<u8>> = options.drop_id.into_iter().map(OsString::into_vec).collect();
+    let unmet = whole.keys().chain(identifiers.keys()).chain(&gone).cloned().collect();
     let mut filter = Rewrite {
         deleteright: options.deleteright,
         reader: Reader::new(Era::Annotate, options.deleteright),
         rfc4314: options.rfc4314 || !others,
         whole,
         identifiers,
-        gone: options.drop_id.into_iter().map(OsString::into_vec).collect(),
+        gone,
         met: vec![false; grants.len()],
+        drop_inert: options.drop_inert,
+        unmet,
         grants,
         scratch: Vec::new(),
         counts: Counts::default(),
@@ -305,7 +386,7 @@ fn rewrite(options: Options, report: &mut Report) -> Result<Account, Stop> {
         Run {
             input: Input::new(Input::sources_of(&options.files)),
             output: Some(Output::stdout()?),
-            rejects: options.rejects.reject.as_deref().map(side_file).transpose()?,
+            rejects: options.rejects.reject.as_deref().map(|path| side_file(path, &options.files)).transpose()?,
             seal: Seal::Keep,
             releases: options.common.releases(),
             allow_empty: options.common.allow_empty,

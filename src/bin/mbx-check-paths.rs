@@ -1,13 +1,14 @@
 //! mbx-check-paths: is every mailbox of the list where the server would look for it?
 
 use clap::Parser;
-use mbxtools::entry::{Changes, Entry, Kind};
+use mbxtools::entry::{Changes, Entry, Kind, local_part};
 use mbxtools::filter::{Filter, Heading, Run, Seal, Verdict, main_of, run};
 use mbxtools::imapd_conf::Conf;
 use mbxtools::options::{Common, KNOWN, Limit, Rejects, SpoolOptions, side_file};
 use mbxtools::outcome::{Account, Count, Name, Report, Stop, reason};
-use mbxtools::spool::{Hash, Layout, Roots, Roster};
+use mbxtools::spool::{Hash, Layout, Roots, Roster, as_path};
 use mbxtools::stream::{Input, Output};
+use mbxtools::version::Release;
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::HashMap;
@@ -69,6 +70,9 @@ struct Partition {
 /// So many missing mailboxes are looked for elsewhere before a list is given up.
 const SAMPLES: usize = 20;
 
+/// From so many on, mailboxes that are missing all together are taken for the same.
+const ALL_OF: u64 = 3;
+
 /// From so many missing on, more than half of a partition is taken for a wrong map or an unmounted disk.
 const SUSPICIOUS: u64 = 10;
 
@@ -83,11 +87,19 @@ struct Check {
     options: SpoolOptions,
     roster: Roster,
     layout: Option<Layout>,
+    /// Where the release that loads the list will look, if that is not the same.
+    next: Option<(Release, Layout)>,
+    next_path: Vec<u8>,
+    /// Mailboxes with a domain, and how many of them are missing.
+    with_domain: (u64, u64),
+    to_move: u64,
     partitions: HashMap<Vec<u8>, Partition>,
     missing_file: Option<File>,
     keep: bool,
     max_missing: Option<Limit>,
     path: Vec<u8>,
+    /// Whether we are root, whom no mode keeps out.
+    reads_all: bool,
     kept: u64,
     looked_up: u64,
     missing: u64,
@@ -97,15 +109,7 @@ struct Check {
 
 impl Check {
     fn open(roster: &Roster, entry: &Entry<'_>) -> Result<Partition, Stop> {
-        let Some(roots) = roster.get(entry.partition()) else {
-            return Err(Stop::Trouble(format!(
-                "{}: {}: partition {} is not declared {}",
-                entry.at,
-                Name(entry.mailbox()),
-                Name(entry.partition()),
-                roster.declared
-            )));
-        };
+        let roots = roster.of(entry)?;
         let header = open_root(&roots.header, entry.partition())?;
         let data = match roots.data == roots.header {
             true => None,
@@ -121,6 +125,22 @@ impl Check {
             )));
         }
         Ok(Partition { roots: roots.clone(), header, data, entries: 0, missing: 0, samples: Vec::new() })
+    }
+
+    /// A mailbox that is where it was, and that the release to come will look for elsewhere.
+    fn tell_next(&mut self, entry: &Entry<'_>, report: &mut Report) -> Result<(), Stop> {
+        let Some((release, next)) = &self.next else { return Ok(()) };
+        let there = self.path.strip_suffix(b"/cyrus.header").unwrap_or(&self.path);
+        if next.path(entry.mailbox(), &mut self.next_path)?.is_ok() && self.next_path != there {
+            self.to_move += 1;
+            report.loss(
+                entry.at,
+                "the directory must move",
+                format_args!(" ({} is where it was; {release} looks for {})", Name(there), Name(&self.next_path)),
+                entry.mailbox(),
+            );
+        }
+        Ok(())
     }
 
     /// What to say about a partition of which more than half is missing: where its mailboxes are instead.
@@ -154,9 +174,7 @@ impl Check {
 fn stands_in(layout: &Layout, roots: &Roots, mailbox: &[u8]) -> bool {
     let mut tail = Vec::new();
     matches!(layout.path(mailbox, &mut tail), Ok(Ok(())))
-        && [&roots.header, &roots.data]
-            .iter()
-            .any(|root| root.join(Path::new(std::ffi::OsStr::from_bytes(&tail))).join("cyrus.header").is_file())
+        && [&roots.header, &roots.data].iter().any(|root| root.join(as_path(&tail)).join("cyrus.header").is_file())
 }
 
 fn show(path: &Path) -> String {
@@ -185,15 +203,15 @@ fn holds_a_directory(root: &Path) -> Result<bool, Stop> {
 }
 
 /// Looks for `path` below `root`. Only "there is none" is nothing; whatever else the system says is trouble.
-fn look(root: &OwnedFd, path: &[u8], shown: &Path) -> Result<Found, Stop> {
+fn look(root: &OwnedFd, path: &[u8], shown: &Path, reads_all: bool) -> Result<Found, Stop> {
     let trouble = |why: &str| {
-        let whole = shown.join(Path::new(std::ffi::OsStr::from_bytes(path)));
+        let whole = shown.join(as_path(path));
         Err(Stop::Trouble(format!("{}: {why}", show(&whole))))
     };
     match rustix::fs::statat(root, path, AtFlags::empty()) {
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => trouble("is not a file"),
         Ok(stat) if stat.st_size == 0 => trouble("is empty: the mailbox cannot be opened"),
-        Ok(_) if rustix::process::geteuid().is_root() => Ok(Found::Header),
+        Ok(_) if reads_all => Ok(Found::Header),
         Ok(_) => match rustix::fs::accessat(root, path, Access::READ_OK, AtFlags::EACCESS) {
             Ok(()) => Ok(Found::Header),
             Err(e) => trouble(&reason(&io::Error::from(e))),
@@ -205,7 +223,15 @@ fn look(root: &OwnedFd, path: &[u8], shown: &Path) -> Result<Found, Stop> {
 
 impl Filter for Check {
     fn begin(&mut self, heading: &Heading, _report: &mut Report) -> Result<(), Stop> {
-        self.layout = Some(self.options.layout(&self.conf, heading.releases.from.as_ref())?);
+        let layout = self.options.layout(&self.conf, heading.releases.from.as_ref())?;
+        if let Some(to) = &heading.releases.to
+            && let Ok(next) = Layout::new(&self.conf, Some(to))
+            && layout.is_told()
+            && !layout.same_rule(&next)
+        {
+            self.next = Some((to.clone(), next));
+        }
+        self.layout = Some(layout);
         Ok(())
     }
 
@@ -230,21 +256,25 @@ impl Filter for Check {
         };
         partition.entries += 1;
         self.looked_up += 1;
-        if let Found::Header = look(&partition.header, &self.path, &partition.roots.header)? {
+        let domain = u64::from(local_part(entry.mailbox()).len() < entry.mailbox().len());
+        self.with_domain.0 += domain;
+        if let Found::Header = look(&partition.header, &self.path, &partition.roots.header, self.reads_all)? {
+            self.tell_next(entry, report)?;
             return Ok(Verdict::Pass);
         }
         if let Some(data) = &partition.data
-            && let Found::Header = look(data, &self.path, &partition.roots.data)?
+            && let Found::Header = look(data, &self.path, &partition.roots.data, self.reads_all)?
         {
             self.not_moved += 1;
             return Ok(Verdict::Pass);
         }
         partition.missing += 1;
         self.missing += 1;
+        self.with_domain.1 += domain;
         if partition.samples.len() < SAMPLES {
             partition.samples.push(entry.mailbox().to_vec());
         }
-        let path = partition.roots.header.join(Path::new(std::ffi::OsStr::from_bytes(&self.path)));
+        let path = partition.roots.header.join(as_path(&self.path));
         report.loss(entry.at, "no cyrus.header", format_args!(" ({})", show(&path)), entry.mailbox());
         if let Some(file) = &mut self.missing_file {
             file.write_all(&[entry.bytes, b"\n"].concat()).map_err(|e| Stop::io("--missing: cannot write", &e))?;
@@ -274,7 +304,10 @@ impl Filter for Check {
                 let mut suspicious: Vec<_> = self
                     .partitions
                     .iter()
-                    .filter(|(_, part)| part.missing >= SUSPICIOUS && part.missing * 2 > part.entries)
+                    .filter(|(_, part)| {
+                        (part.missing >= SUSPICIOUS && part.missing * 2 > part.entries)
+                            || (part.missing >= ALL_OF && part.missing == part.entries)
+                    })
                     .collect();
                 suspicious.sort_by_key(|(name, _)| *name);
                 for (name, part) in &suspicious {
@@ -289,6 +322,14 @@ impl Filter for Check {
                             self.elsewhere(name, part)
                         ),
                     );
+                }
+                let (all, missing) = self.with_domain;
+                if missing >= ALL_OF && missing == all && suspicious.is_empty() {
+                    return Err(Stop::Refused(format!(
+                        "all {} mailboxes with a domain are missing: does virtdomains of the configuration fit the \
+                         spool? (--max-missing if it is right)",
+                        Count(all)
+                    )));
                 }
                 if !suspicious.is_empty() {
                     return Err(Stop::Refused(
@@ -307,7 +348,11 @@ impl Filter for Check {
 
     fn notes(&self, account: &mut Account) {
         account.notes.extend(self.without);
-        account.notes.extend([("not moved yet", self.not_moved), ("missing, kept", self.kept)]);
+        account.notes.extend([
+            ("not moved yet", self.not_moved),
+            ("not where the new server will look", self.to_move),
+            ("missing, kept", self.kept),
+        ]);
     }
 }
 
@@ -326,11 +371,16 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
         options: options.spool,
         roster,
         layout: None,
+        next: None,
+        next_path: Vec::new(),
+        with_domain: (0, 0),
+        to_move: 0,
         partitions: HashMap::new(),
-        missing_file: options.missing.as_deref().map(side_file).transpose()?,
+        missing_file: options.missing.as_deref().map(|path| side_file(path, &options.files)).transpose()?,
         keep: options.keep,
         max_missing: options.max_missing,
         path: Vec::new(),
+        reads_all: rustix::process::geteuid().is_root(),
         kept: 0,
         looked_up: 0,
         missing: 0,
@@ -341,7 +391,7 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
         Run {
             input: Input::new(Input::sources_of(&options.files)),
             output: Some(Output::stdout()?),
-            rejects: options.rejects.reject.as_deref().map(side_file).transpose()?,
+            rejects: options.rejects.reject.as_deref().map(|path| side_file(path, &options.files)).transpose()?,
             seal: Seal::Keep,
             releases: options.common.releases(),
             allow_empty: options.common.allow_empty,

@@ -4,15 +4,16 @@ use clap::{Parser, ValueEnum};
 use mbxtools::convert::{Converted, Converter};
 use mbxtools::entry::{Changes, Entry, Kind};
 use mbxtools::filter::{Filter, Heading, Run, Seal, Verdict, main_of, run};
-use mbxtools::hold::{Held, Kept, Sorted, Sorter, kept, record_of};
+use mbxtools::hold::{Held, Kept, Sorted, Sorter, kept, record_of, same_acl};
 use mbxtools::options::{Common, KNOWN, Limit};
 use mbxtools::outcome::{Account, Count, Name, Refusal, Report, Status, Stop, reason};
 use mbxtools::seal::{Releases, write_abort};
+use mbxtools::spool::folded;
 use mbxtools::stream::{Input, Output, Source, stdout};
-use mbxtools::version::Dialect;
+use mbxtools::version::{Dialect, v};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, ExitCode, Stdio};
 
@@ -43,7 +44,7 @@ struct Options {
     #[arg(long, value_name = "N|P%", requires = "baseline")]
     max_lost: Option<Limit>,
 
-    /// No mailbox twice (always so with --sealed)
+    /// No mailbox twice (always so with --sealed, and with a command)
     #[arg(long)]
     unique: bool,
 
@@ -96,6 +97,8 @@ struct Guard {
     converter: Option<Converter>,
     /// Every entry, if a question needs the whole list.
     sorter: Option<Sorter>,
+    /// The names that the target folds into others, with what it makes of them.
+    folded: Option<Sorter>,
     sorted: Option<Sorted>,
     heading: Option<Heading>,
     record: Vec<u8>,
@@ -122,7 +125,8 @@ impl Filter for Guard {
                 to.dialect()
             )));
         }
-        self.converter = Some(Converter::for_loading(heading.releases.from.as_ref(), to));
+        self.folded = (self.unique && to.since(v(3, 0, 0))).then(Sorter::default);
+        self.converter = Some(Converter::for_loading(&heading.releases, heading.sealed, to));
         Ok(())
     }
 
@@ -135,6 +139,11 @@ impl Filter for Guard {
         if let Some(sorter) = &mut self.sorter {
             record_of(entry, &mut self.record);
             sorter.push(&self.record)?;
+        }
+        if let Some(sorter) = &mut self.folded
+            && let Some(name) = folded(entry.mailbox())
+        {
+            sorter.push(&[&name, &b"\0"[..], entry.mailbox()].concat())?;
         }
         let Some(converter) = &self.converter else { return Ok(Verdict::Pass) };
         match converter.convert(entry, changes, report) {
@@ -173,8 +182,16 @@ impl Filter for Guard {
         if self.unique {
             tell_duplicates(&sorted, report)?;
         }
+        if let Some(folded) = self.folded.take() {
+            tell_folded(&sorted, &folded.sorted()?, report)?;
+        }
         if let Some(baseline) = &self.baseline {
-            let (old, _) = collect(Source::File(baseline.clone()), Releases::default(), report)?;
+            let (old, _) = collect(
+                Input::sources_of(std::slice::from_ref(baseline)),
+                Releases::default(),
+                Purpose::Baseline,
+                report,
+            )?;
             let name = Name(baseline.as_bytes()).to_string();
             let found = compare(&old, &sorted, &[Field::Name], &Words::lost(&name), report)?;
             if self.max_lost.exceeded(found.missing, found.left) {
@@ -190,7 +207,12 @@ impl Filter for Guard {
             }
         }
         if let Some(against) = &self.against {
-            let (other, dialect) = collect(Source::File(against.clone()), Releases::default(), report)?;
+            let (other, dialect) = collect(
+                Input::sources_of(std::slice::from_ref(against)),
+                Releases::default(),
+                Purpose::Against,
+                report,
+            )?;
             let fields = fields(&self.compare, [heading.dialect, dialect])?;
             let name = Name(against.as_bytes()).to_string();
             compare(&sorted, &other, &fields, &Words::differs(&name), report)?;
@@ -246,35 +268,80 @@ fn tell_duplicates(sorted: &Sorted, report: &mut Report) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Reads another list for its entries.
-fn collect(source: Source, releases: Releases, report: &Report) -> Result<(Sorted, Option<Dialect>), Stop> {
-    struct Collect(Sorter, Option<Dialect>, Vec<u8>);
+/// Two names of which the target makes one would share one directory.
+fn tell_folded(sorted: &Sorted, folded: &Sorted, report: &mut Report) -> Result<(), Stop> {
+    let (mut names, mut folds) = (sorted.read()?, folded.read()?);
+    let mut name = names.advance()?;
+    let mut last: Vec<u8> = Vec::new();
+    while let Some(fold) = folds.advance()? {
+        let (target, own) = fold.split_at(memchr::memchr(0, fold).unwrap_or(fold.len()));
+        while name.is_some_and(|record| kept(record).mailbox < target) {
+            name = names.advance()?;
+        }
+        let taken = name.is_some_and(|record| kept(record).mailbox == target);
+        if taken || last == target {
+            report.finding(
+                "two names, one directory",
+                format_args!(
+                    "two names, one directory: the target takes {} for {}, which is in the list as well",
+                    Name(&own[1.min(own.len())..]),
+                    Name(target)
+                ),
+            );
+        }
+        last = target.to_vec();
+    }
+    Ok(())
+}
+
+/// What another list is read for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Its mailboxes; tombstones and intermediates are none.
+    Baseline,
+    /// All of it.
+    Against,
+    /// What was loaded, which may be nothing at all.
+    Verify,
+}
+
+/// Reads another list for its entries. An empty one would be nothing to compare with, unless it is what was loaded.
+fn collect(
+    sources: Vec<Source>,
+    releases: Releases,
+    purpose: Purpose,
+    report: &Report,
+) -> Result<(Sorted, Option<Dialect>), Stop> {
+    struct Collect(Sorter, Option<Dialect>, Vec<u8>, bool);
     impl Filter for Collect {
         const ENDS_PIPE: bool = true;
 
         fn entry(&mut self, entry: &Entry<'_>, _: &mut Changes, _: &mut Report) -> Result<Verdict, Stop> {
             self.1 = Some(entry.dialect);
+            if self.3 && matches!(entry.kind(), Kind::Tombstone | Kind::Intermediate) {
+                return Ok(Verdict::Pass);
+            }
             record_of(entry, &mut self.2);
             self.0.push(&self.2)?;
             Ok(Verdict::Pass)
         }
     }
-    let mut collect = Collect(Sorter::default(), None, Vec::new());
+    let mut collect = Collect(Sorter::default(), None, Vec::new(), purpose == Purpose::Baseline);
     let mut of_its_own = Report::new(report.tool(), report.quiet());
     let whole = Run {
-        input: Input::new([source]),
+        input: Input::new(sources),
         output: None,
         rejects: None,
         seal: Seal::TakeOff,
         releases,
-        allow_empty: true,
+        allow_empty: purpose == Purpose::Verify,
         ended: false,
     };
     run(whole, &mut collect, &mut of_its_own);
     match of_its_own.status() {
         Status::Done => Ok((collect.0.sorted()?, collect.1)),
-        Status::Trouble => Err(Stop::Trouble("there is nothing whole to compare the list with".to_string())),
-        _ => Err(Stop::Refused("there is nothing whole to compare the list with".to_string())),
+        Status::Trouble => Err(Stop::Trouble("the other list is not one to compare with, see above".to_string())),
+        _ => Err(Stop::Refused("the other list is not one to compare with, see above".to_string())),
     }
 }
 
@@ -387,7 +454,8 @@ fn tell_difference(a: &[u8], b: &[u8], fields: &[Field], words: &Words<'_>, repo
         (Field::Mbtype, "mbtype", a.mbtype, b.mbtype),
         (Field::Acl, "ACL", a.acl, b.acl),
     ] {
-        if fields.contains(&field) && here != there {
+        let same = if field == Field::Acl { same_acl(here, there) } else { here == there };
+        if fields.contains(&field) && !same {
             report.finding(
                 words.differs,
                 format_args!(
@@ -408,8 +476,9 @@ fn main() -> ExitCode {
 }
 
 fn guard(options: Options, report: &mut Report) -> Result<Account, Stop> {
-    let unique = options.unique || options.sealed;
     let starts = !options.command.is_empty();
+    // What is loaded has no mailbox twice: the loader would keep the last and say nothing.
+    let unique = options.unique || options.sealed || starts;
     let whole = unique || options.baseline.is_some() || options.against.is_some() || options.verify.is_some();
     let mut held = Held::new()?;
     let mut filter = Guard {
@@ -424,6 +493,7 @@ fn guard(options: Options, report: &mut Report) -> Result<Account, Stop> {
         verifies: options.verify.is_some(),
         converter: None,
         sorter: whole.then(Sorter::default),
+        folded: None,
         sorted: None,
         heading: None,
         record: Vec::new(),
@@ -449,7 +519,7 @@ fn guard(options: Options, report: &mut Report) -> Result<Account, Stop> {
     );
     report.flush_alike();
     if report.status() != Status::Done {
-        account.aborted = false;
+        account.ending = None;
         account.unwritten += std::mem::take(&mut account.written);
         if !starts {
             let mut output = Output::stdout()?;
@@ -461,17 +531,22 @@ fn guard(options: Options, report: &mut Report) -> Result<Account, Stop> {
     match options.command.split_first() {
         None => let_out(held.reader()?)?,
         Some((program, args)) => {
-            start(program, args, held.reader()?, report)?;
+            let mut list = held.reader()?;
+            start(program, args, &mut list, report)?;
             if let (Some(verify), Some(meant), Some(heading)) = (options.verify, filter.sorted, filter.heading)
                 && report.status() == Status::Done
             {
                 let words = vec!["sh".into(), "-c".into(), verify];
-                let (holds, dialect) = collect(Source::Command(words), heading.releases, report)?;
+                let (holds, dialect) =
+                    collect(vec![Source::Command(words)], heading.releases, Purpose::Verify, report)?;
                 let fields = fields(&[], [heading.dialect, dialect])?;
                 compare(&meant, &holds, &fields, &Words::verified(), report)?;
                 report.flush_alike();
             }
         }
+    }
+    if starts && report.status() != Status::Done {
+        account.ending = Some("started, but not loaded as it was meant: do not switch");
     }
     Ok(account)
 }
@@ -486,11 +561,11 @@ fn let_out(mut list: File) -> Result<(), Stop> {
 
 /// Starts the command with the list as its standard input, shows what it says, and waits. The loaders exit 0 whatever
 /// they drop; only a line on their stderr tells.
-fn start(program: &OsString, args: &[OsString], list: File, report: &mut Report) -> Result<(), Stop> {
+fn start(program: &OsString, args: &[OsString], list: &mut File, report: &mut Report) -> Result<(), Stop> {
     let name = Name(program.as_bytes()).to_string();
     let mut child = Command::new(program)
         .args(args)
-        .stdin(list)
+        .stdin(list.try_clone().map_err(|e| Stop::io("the temporary file", &e))?)
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|e| Stop::io(format_args!("cannot run {name}"), &e))?;
@@ -509,11 +584,31 @@ fn start(program: &OsString, args: &[OsString], list: File, report: &mut Report)
     if !status.success() {
         report.finding("command failed", format_args!("{name} ended with {status}: the list may be loaded in part"));
     }
+    tell_what_was_read(&name, list, report)?;
     if said > 0 {
         report.finding(
             "command complained",
             format_args!("{name} complained on stderr, lines: {}. It may not have stored every entry", Count(said)),
         );
+    }
+    Ok(())
+}
+
+/// The command and we share one place in the list: it is at the end if all of it was read. A command that opened it anew
+/// (`/dev/stdin`) has a place of its own, so nothing at all is only a remark.
+fn tell_what_was_read(name: &str, list: &mut File, report: &mut Report) -> Result<(), Stop> {
+    let failed = |e: &io::Error| Stop::io("the temporary file", e);
+    let read = list.stream_position().map_err(|e| failed(&e))?;
+    let all = list.metadata().map_err(|e| failed(&e))?.len();
+    match read {
+        0 if all > 0 => {
+            report.remark(format_args!("{name} read nothing from its standard input: was it to load the list?"))
+        }
+        read if read < all => report.finding(
+            "command stopped reading",
+            format_args!("{name} read {} of the {} bytes of the list, and no more", Count(read), Count(all)),
+        ),
+        _ => {}
     }
     Ok(())
 }

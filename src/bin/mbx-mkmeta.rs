@@ -7,7 +7,7 @@ use mbxtools::imapd_conf::Conf;
 use mbxtools::metadata::{DirMaker, Owner, Rules, mode_under};
 use mbxtools::options::{Common, KNOWN, Rejects, SpoolOptions, side_file};
 use mbxtools::outcome::{Account, Name, Report, Stop};
-use mbxtools::spool::{Layout, Roots, Roster};
+use mbxtools::spool::{Layout, Roots, Roster, as_path};
 use mbxtools::stream::{Input, Output};
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -71,9 +71,7 @@ impl Filter for MkMeta {
             self.without += 1;
             return Ok(Verdict::Pass);
         };
-        let Some(roots) = self.roster.get(entry.partition()) else {
-            return Err(undeclared(entry, &self.roster));
-        };
+        let roots = self.roster.of(entry)?;
         if roots.meta.is_empty() {
             self.without += 1;
             return Ok(Verdict::Pass);
@@ -105,25 +103,31 @@ impl Filter for MkMeta {
         Ok(Verdict::Pass)
     }
 
+    fn end(&mut self, _heading: &Heading, _account: &mut Account, report: &mut Report) -> Result<(), Stop> {
+        let words = self.conf.get("metapartition_files").unwrap_or_default();
+        // Squat and cache can be rebuilt by the server; without the others it cannot open the mailbox as it was.
+        let needed: Vec<_> = words
+            .split(u8::is_ascii_whitespace)
+            .filter(|word| [&b"header"[..], b"index", b"expunge", b"annotations"].contains(word))
+            .map(|word| format!("cyrus.{}", String::from_utf8_lossy(word)))
+            .collect();
+        if !needed.is_empty() && self.made + self.present > 0 {
+            report.told(
+                "metadata",
+                format_args!(
+                    "directories only: {} of each mailbox must be moved there before the server starts, or it cannot \
+                     open them",
+                    needed.join(", ")
+                ),
+            );
+        }
+        Ok(())
+    }
+
     fn notes(&self, account: &mut Account) {
         let made = if self.rules.dry_run { "directories to make" } else { "directories made" };
         account.notes.extend([(made, self.made), ("already there", self.present), ("need none", self.without)]);
     }
-}
-
-fn as_path(bytes: &[u8]) -> &std::path::Path {
-    use std::os::unix::ffi::OsStrExt;
-    std::path::Path::new(std::ffi::OsStr::from_bytes(bytes))
-}
-
-fn undeclared(entry: &Entry<'_>, roster: &Roster) -> Stop {
-    Stop::Trouble(format!(
-        "{}: {}: partition {} is not declared {}",
-        entry.at,
-        Name(entry.mailbox()),
-        Name(entry.partition()),
-        roster.declared
-    ))
 }
 
 fn main() -> ExitCode {
@@ -136,7 +140,7 @@ fn mkmeta(options: Options, report: &mut Report) -> Result<Account, Stop> {
     for (name, dir) in SpoolOptions::pairs("--meta", &options.meta)? {
         roster.declare(name, Roots { data: PathBuf::new(), header: dir.clone(), meta: vec![dir] });
     }
-    let rejects = options.rejects.reject.as_deref().map(side_file).transpose()?;
+    let rejects = options.rejects.reject.as_deref().map(|path| side_file(path, &options.files)).transpose()?;
     let rules = Rules {
         dry_run: options.dry_run,
         owner: options.owner.as_deref().map(Owner::parse).transpose()?,

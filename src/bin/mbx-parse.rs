@@ -88,11 +88,11 @@ impl Droppable {
 
     fn label(self) -> &'static str {
         match self {
-            Droppable::Tombstone => "tombstones",
-            Droppable::Intermediate => "intermediates",
-            Droppable::Remote => "remote",
-            Droppable::Deletedprefix => "DELETED",
-            Droppable::Reserve => "reserved",
+            Droppable::Tombstone => "tombstones dropped",
+            Droppable::Intermediate => "intermediates dropped",
+            Droppable::Remote => "remote dropped",
+            Droppable::Deletedprefix => "DELETED dropped",
+            Droppable::Reserve => "reserved dropped",
         }
     }
 }
@@ -170,7 +170,7 @@ impl Filter for Parse {
                 from.dialect()
             )));
         }
-        self.converter = to.as_ref().map(|to| Converter::new(from.as_ref(), dialect, to));
+        self.converter = to.as_ref().map(|to| Converter::new(&heading.releases, dialect, to));
         self.latest = heading.releases.latest().cloned();
         Ok(())
     }
@@ -206,11 +206,15 @@ impl Filter for Parse {
         Ok(verdict)
     }
 
-    fn end(&mut self, _heading: &Heading, _account: &mut Account, report: &mut Report) -> Result<(), Stop> {
-        if let Some(only) = &self.only {
-            only.tell_unmet(report);
+    fn end(&mut self, _heading: &Heading, account: &mut Account, report: &mut Report) -> Result<(), Stop> {
+        let Some(only) = &self.only else { return Ok(()) };
+        only.tell_unmet(report);
+        match account.read > 0 && only.0.values().all(|met| !met) {
+            true => {
+                Err(Stop::Refused("--only: the list has none of these mailboxes (names are internal: user.bob)".into()))
+            }
+            false => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -239,7 +243,7 @@ fn parse(options: Options, report: &mut Report) -> Result<Account, Stop> {
         Run {
             input: Input::new(sources),
             output: if looks || options.dry_run { None } else { Some(Output::stdout()?) },
-            rejects: options.rejects.reject.as_deref().map(side_file).transpose()?,
+            rejects: options.rejects.reject.as_deref().map(|path| side_file(path, &options.files)).transpose()?,
             seal: if options.seal { Seal::Make } else { Seal::Keep },
             releases: options.common.releases(),
             allow_empty: options.common.allow_empty,

@@ -52,24 +52,41 @@ struct Options {
     operands: Vec<OsString>,
 }
 
-/// Old names with their new ones.
+/// Old names with their new ones, and whether an entry had them.
 #[derive(Default)]
-struct Renames(HashMap<Vec<u8>, Vec<u8>>);
+struct Renames(HashMap<Vec<u8>, (Vec<u8>, bool)>);
 
 impl Renames {
     fn add(&mut self, old: Vec<u8>, new: Vec<u8>) -> Result<(), Stop> {
         match self.0.entry(old) {
-            Slot::Occupied(known) if *known.get() != new => Err(Stop::Trouble(format!(
+            Slot::Occupied(known) if known.get().0 != new => Err(Stop::Trouble(format!(
                 "{} is to become both {} and {}",
                 Name(known.key()),
-                Name(known.get()),
+                Name(&known.get().0),
                 Name(&new)
             ))),
             Slot::Occupied(_) => Ok(()),
             Slot::Vacant(slot) => {
-                slot.insert(new);
+                slot.insert((new, false));
                 Ok(())
             }
+        }
+    }
+
+    /// The new name of `old`, if it has one.
+    fn of(&mut self, old: &[u8]) -> Option<&[u8]> {
+        self.0.get_mut(old).map(|(new, met)| {
+            *met = true;
+            new.as_slice()
+        })
+    }
+
+    /// A rename that names nothing is a slip of the pen more often than not.
+    fn tell_unmet(&self, what: &str, report: &mut Report) {
+        let mut unmet: Vec<_> = self.0.iter().filter(|(_, (_, met))| !met).map(|(old, _)| old).collect();
+        unmet.sort();
+        for old in unmet {
+            report.remark(format_args!("no entry has {what} {}", Name(old)));
         }
     }
 }
@@ -93,7 +110,7 @@ impl Remap {
         else {
             return;
         };
-        if let Some(new) = self.servers.0.get(server)
+        if let Some(new) = self.servers.of(server)
             && new != server
         {
             changes.replace(span, new);
@@ -103,11 +120,11 @@ impl Remap {
 
     fn partition(&mut self, entry: &Entry<'_>, changes: &mut Changes) -> Result<Verdict, Stop> {
         let old = entry.partition();
-        let renamed = self.partitions.0.get(old);
+        let renamed = self.partitions.of(old);
         if renamed.is_none() && self.strict {
             return Ok(Verdict::Refuse(Refusal::with("partition that no rename names", Name(old))));
         }
-        let new = renamed.map_or(old, Vec::as_slice);
+        let new = renamed.unwrap_or(old);
         if let Some(conf) = &self.declared
             && conf.partition(new).is_none()
         {
@@ -141,7 +158,9 @@ impl Filter for Remap {
         }
     }
 
-    fn end(&mut self, _heading: &Heading, _account: &mut Account, _report: &mut Report) -> Result<(), Stop> {
+    fn end(&mut self, _heading: &Heading, _account: &mut Account, report: &mut Report) -> Result<(), Stop> {
+        self.partitions.tell_unmet("partition", report);
+        self.servers.tell_unmet("server", report);
         match &mut self.moves {
             Some(moves) => moves.flush().map_err(|e| Stop::io("--moves", &e)),
             None => Ok(()),
@@ -186,7 +205,7 @@ fn remap(options: Options, report: &mut Report) -> Result<Account, Stop> {
     }
     let moves = match &options.moves {
         Some(path) => {
-            let mut writer = csv::Writer::from_writer(side_file(path)?);
+            let mut writer = csv::Writer::from_writer(side_file(path, &files)?);
             writer.write_record(["mailbox", "old", "new"]).map_err(|e| Stop::Trouble(format!("--moves: {e}")))?;
             Some(writer)
         }
@@ -206,7 +225,7 @@ fn remap(options: Options, report: &mut Report) -> Result<Account, Stop> {
         Run {
             input: Input::new(Input::sources_of(&files)),
             output: Some(Output::stdout()?),
-            rejects: options.rejects.reject.as_deref().map(side_file).transpose()?,
+            rejects: options.rejects.reject.as_deref().map(|path| side_file(path, &files)).transpose()?,
             seal: Seal::Keep,
             releases: options.common.releases(),
             allow_empty: options.common.allow_empty,
