@@ -5,15 +5,15 @@
 
 use crate::dialect::{Detected, detect, text};
 use crate::entry::{Changes, Entry, Fields};
+use crate::options::{Common, Rejects, side_file};
 use crate::outcome::{Account, At, Name, Refusal, Report, Status, Stop};
 use crate::seal::{self, Mark, Releases};
 use crate::stream::{Block, Input, Output, Shape};
 use crate::version::Dialect;
-use clap::Parser;
 use memchr::{memchr, memchr2};
+use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
-use std::process::ExitCode;
+use std::io::Write;
 
 /// What becomes of an entry.
 #[derive(Debug)]
@@ -102,6 +102,21 @@ pub struct Run {
     pub ended: bool,
 }
 
+impl Run {
+    /// From the files of the command line, or stdin, to stdout: a filter in the middle of a pipe.
+    pub fn between(common: &Common, rejects: &Rejects, files: &[OsString]) -> Result<Run, Stop> {
+        Ok(Run {
+            input: Input::new(Input::sources_of(files)),
+            rejects: rejects.reject.as_deref().map(|path| side_file(path, files)).transpose()?,
+            output: Some(Output::stdout()?),
+            seal: Seal::Keep,
+            releases: common.releases(),
+            allow_empty: common.allow_empty,
+            ended: false,
+        })
+    }
+}
+
 /// Runs a list through `filter` and reports what became of it. The closing line is the caller's to write.
 pub fn run<F: Filter>(run: Run, filter: &mut F, report: &mut Report) -> Account {
     let mut stream = Running {
@@ -129,66 +144,6 @@ pub fn run<F: Filter>(run: Run, filter: &mut F, report: &mut Report) -> Account 
     stream.account.ending = (stream.aborted && stream.output.is_some()).then_some("aborted");
     stream.filter.notes(&mut stream.account);
     stream.account
-}
-
-/// The whole of a filter's `main`: its options, its work, its closing line and its exit status.
-///
-/// What goes wrong before the first entry (a wrong option, a missing file) goes down the pipe as an abort mark too, but
-/// not to a terminal, where the message is enough.
-pub fn main_of<O: Parser>(
-    tool: &'static str,
-    quiet: fn(&O) -> bool,
-    work: fn(O, &mut Report) -> Result<Account, Stop>,
-) -> ExitCode {
-    let options = match O::try_parse() {
-        Ok(options) => options,
-        Err(error) => {
-            // Help and version are an answer, on stdout; anything else is trouble.
-            let answered = !error.use_stderr();
-            if answered {
-                return if error.print().is_ok() { Status::Done } else { Status::Closed }.into();
-            }
-            let what = usage_error(&error);
-            Report::new(tool, false).answer(format_args!("{what} ({tool} --help tells more)"));
-            send_abort(tool, &what);
-            return Status::Trouble.into();
-        }
-    };
-    let mut report = Report::new(tool, quiet(&options));
-    let account = match work(options, &mut report) {
-        Ok(account) => account,
-        Err(stop) => {
-            if let Some(reason) = report.stop(&stop) {
-                send_abort(tool, &reason);
-            }
-            return report.status().into();
-        }
-    };
-    let status = report.status();
-    if status != Status::Closed && (!report.quiet() || account.lost_any() || status != Status::Done) {
-        report.answer(&account);
-    }
-    status.into()
-}
-
-/// What is wrong with a command line, in one line. clap's tip to put `--` before an unknown option would run a command
-/// here, so it is left out.
-fn usage_error(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let lines = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
-    let told: Vec<&str> = lines.map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("tip:")).collect();
-    told.join(" ").trim_start_matches("error: ").to_string()
-}
-
-fn send_abort(tool: &str, reason: &str) {
-    if io::stdout().is_terminal() {
-        return;
-    }
-    if let Ok(mut output) = Output::stdout() {
-        seal::write_abort(tool, reason, &mut output.buffer);
-        // Nobody may be reading: the status says the same.
-        let _ = output.flush();
-    }
 }
 
 struct Running<'f, F> {

@@ -8,12 +8,14 @@
 //! | floor | |
 //! |---|---|
 //! | 5 | `src/bin/`: mbx-parse, mbx-remap-part, mbx-acl-rewrite, mbx-check-paths, mbx-mkmeta, mbx-count-guard |
-//! | 4 | [`convert`] an entry of one release as an entry of another, or why not; [`filter`] the loop of all six |
+//! | 4 | [`convert`] an entry of one release as an entry of another, or why not; [`filter`] the loop of all six, [`command`] their main; [`compare`] two lists side by side |
 //! | 3 | [`dialect`] bytes to entry; [`metadata`] the directories of metapartitions; [`summary`] what a list holds; [`options`] that the six share |
 //! | 2 | [`entry`] slices of bytes and their changes; [`spool`] mailbox to directory; [`hold`] whole-list questions by external sort |
 //! | 1 | [`outcome`], [`version`], [`mbtype`], [`partition`], [`acl`], [`seal`], [`imapd_conf`], [`stream`] |
 
 pub mod acl;
+pub mod command;
+pub mod compare;
 pub mod convert;
 pub mod dialect;
 pub mod entry;

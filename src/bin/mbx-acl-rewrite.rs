@@ -2,11 +2,11 @@
 
 use clap::Parser;
 use mbxtools::acl::{self, Pair, Reader, Rights, typed_rights};
+use mbxtools::command::main_of;
 use mbxtools::entry::{Changes, Entry, Kind, Span};
-use mbxtools::filter::{Filter, Heading, Run, Seal, Verdict, main_of, run};
-use mbxtools::options::{Common, KNOWN, Rejects, read_pairs, side_file, split_pair};
+use mbxtools::filter::{Filter, Heading, Run, Verdict, run};
+use mbxtools::options::{Common, KNOWN, Rejects, read_pairs, split_pair};
 use mbxtools::outcome::{Account, Count, Name, Refusal, Report, Stop};
-use mbxtools::stream::{Input, Output};
 use mbxtools::version::Era;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -382,19 +382,7 @@ fn rewrite(options: Options, report: &mut Report) -> Result<Account, Stop> {
         scratch: Vec::new(),
         counts: Counts::default(),
     };
-    Ok(run(
-        Run {
-            input: Input::new(Input::sources_of(&options.files)),
-            output: Some(Output::stdout()?),
-            rejects: options.rejects.reject.as_deref().map(|path| side_file(path, &options.files)).transpose()?,
-            seal: Seal::Keep,
-            releases: options.common.releases(),
-            allow_empty: options.common.allow_empty,
-            ended: false,
-        },
-        &mut filter,
-        report,
-    ))
+    Ok(run(Run::between(&options.common, &options.rejects, &options.files)?, &mut filter, report))
 }
 
 /// An identifier that a list can hold.

@@ -1,13 +1,13 @@
 //! mbx-check-paths: is every mailbox of the list where the server would look for it?
 
 use clap::Parser;
+use mbxtools::command::main_of;
 use mbxtools::entry::{Changes, Entry, Kind, local_part};
-use mbxtools::filter::{Filter, Heading, Run, Seal, Verdict, main_of, run};
+use mbxtools::filter::{Filter, Heading, Run, Verdict, run};
 use mbxtools::imapd_conf::Conf;
 use mbxtools::options::{Common, KNOWN, Limit, Rejects, SpoolOptions, side_file};
 use mbxtools::outcome::{Account, Count, Name, Report, Stop, reason};
 use mbxtools::spool::{Hash, Layout, Roots, Roster, as_path};
-use mbxtools::stream::{Input, Output};
 use mbxtools::version::Release;
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -387,17 +387,5 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
         not_moved: 0,
         without: [("remote", 0), ("tombstones", 0), ("intermediates", 0)],
     };
-    Ok(run(
-        Run {
-            input: Input::new(Input::sources_of(&options.files)),
-            output: Some(Output::stdout()?),
-            rejects: options.rejects.reject.as_deref().map(|path| side_file(path, &options.files)).transpose()?,
-            seal: Seal::Keep,
-            releases: options.common.releases(),
-            allow_empty: options.common.allow_empty,
-            ended: false,
-        },
-        &mut filter,
-        report,
-    ))
+    Ok(run(Run::between(&options.common, &options.rejects, &options.files)?, &mut filter, report))
 }

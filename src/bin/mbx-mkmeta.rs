@@ -1,14 +1,14 @@
 //! mbx-mkmeta: make the directories under the metapartitions.
 
 use clap::Parser;
+use mbxtools::command::main_of;
 use mbxtools::entry::{Changes, Entry, Kind};
-use mbxtools::filter::{Filter, Heading, Run, Seal, Verdict, main_of, run};
+use mbxtools::filter::{Filter, Heading, Run, Verdict, run};
 use mbxtools::imapd_conf::Conf;
 use mbxtools::metadata::{DirMaker, Owner, Rules, mode_under};
-use mbxtools::options::{Common, KNOWN, Rejects, SpoolOptions, side_file};
+use mbxtools::options::{Common, KNOWN, Rejects, SpoolOptions};
 use mbxtools::outcome::{Account, Name, Report, Stop};
 use mbxtools::spool::{Layout, Roots, Roster, as_path};
-use mbxtools::stream::{Input, Output};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -140,7 +140,7 @@ fn mkmeta(options: Options, report: &mut Report) -> Result<Account, Stop> {
     for (name, dir) in SpoolOptions::pairs("--meta", &options.meta)? {
         roster.declare(name, Roots { data: PathBuf::new(), header: dir.clone(), meta: vec![dir] });
     }
-    let rejects = options.rejects.reject.as_deref().map(|path| side_file(path, &options.files)).transpose()?;
+    let between = Run::between(&options.common, &options.rejects, &options.files)?;
     let rules = Rules {
         dry_run: options.dry_run,
         owner: options.owner.as_deref().map(Owner::parse).transpose()?,
@@ -160,17 +160,5 @@ fn mkmeta(options: Options, report: &mut Report) -> Result<Account, Stop> {
         present: 0,
         without: 0,
     };
-    Ok(run(
-        Run {
-            input: Input::new(Input::sources_of(&options.files)),
-            output: Some(Output::stdout()?),
-            rejects,
-            seal: Seal::Keep,
-            releases: options.common.releases(),
-            allow_empty: options.common.allow_empty,
-            ended: false,
-        },
-        &mut filter,
-        report,
-    ))
+    Ok(run(between, &mut filter, report))
 }

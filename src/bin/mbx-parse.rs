@@ -1,13 +1,14 @@
 //! mbx-parse: read, check, convert, look.
 
 use clap::{Parser, ValueEnum};
+use mbxtools::command::main_of;
 use mbxtools::convert::{Converted, Converter, takes_as_it_is};
 use mbxtools::entry::{Changes, Entry, Kind};
-use mbxtools::filter::{Filter, Heading, Run, Seal, Verdict, main_of, run};
+use mbxtools::filter::{Filter, Heading, Run, Seal, Verdict, run};
 use mbxtools::mbtype::Mbtype;
-use mbxtools::options::{Common, KNOWN, Rejects, side_file};
+use mbxtools::options::{Common, KNOWN, Rejects};
 use mbxtools::outcome::{Account, Name, Report, Stop};
-use mbxtools::stream::{Input, Output, Source, stdout};
+use mbxtools::stream::{Input, Source, stdout};
 use mbxtools::summary::{Format, Rows, Summary};
 use mbxtools::version::{Dialect, Release};
 use std::collections::HashMap;
@@ -235,23 +236,18 @@ fn parse(options: Options, report: &mut Report) -> Result<Account, Stop> {
             None => View::Nothing,
         },
     };
-    let sources = match options.command.is_empty() {
-        true => Input::sources_of(&options.files),
-        false => vec![Source::Command(options.command)],
-    };
-    let account = run(
-        Run {
-            input: Input::new(sources),
-            output: if looks || options.dry_run { None } else { Some(Output::stdout()?) },
-            rejects: options.rejects.reject.as_deref().map(|path| side_file(path, &options.files)).transpose()?,
-            seal: if options.seal { Seal::Make } else { Seal::Keep },
-            releases: options.common.releases(),
-            allow_empty: options.common.allow_empty,
-            ended: options.ended,
-        },
-        &mut filter,
-        report,
-    );
+    let mut whole = Run::between(&options.common, &options.rejects, &options.files)?;
+    whole.ended = options.ended;
+    if options.seal {
+        whole.seal = Seal::Make;
+    }
+    if looks || options.dry_run {
+        whole.output = None;
+    }
+    if !options.command.is_empty() {
+        whole.input = Input::new([Source::Command(options.command)]);
+    }
+    let account = run(whole, &mut filter, report);
     let shown = match filter.view {
         View::Nothing => Ok(()),
         View::Summary(summary) => summary.show(&mut stdout()?),

@@ -1,13 +1,13 @@
 //! mbx-remap-part: rename partitions, and the servers of a murder.
 
 use clap::Parser;
+use mbxtools::command::main_of;
 use mbxtools::entry::{Changes, Entry, Kind};
-use mbxtools::filter::{Filter, Heading, Run, Seal, Verdict, main_of, run};
+use mbxtools::filter::{Filter, Heading, Run, Verdict, run};
 use mbxtools::imapd_conf::Conf;
 use mbxtools::options::{Common, KNOWN, Rejects, read_pairs, side_file, split_pair, split_renames};
 use mbxtools::outcome::{Account, Name, Refusal, Report, Stop};
 use mbxtools::partition;
-use mbxtools::stream::{Input, Output};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::ffi::OsString;
@@ -221,17 +221,5 @@ fn remap(options: Options, report: &mut Report) -> Result<Account, Stop> {
         moved_servers: 0,
         remote: 0,
     };
-    Ok(run(
-        Run {
-            input: Input::new(Input::sources_of(&files)),
-            output: Some(Output::stdout()?),
-            rejects: options.rejects.reject.as_deref().map(|path| side_file(path, &files)).transpose()?,
-            seal: Seal::Keep,
-            releases: options.common.releases(),
-            allow_empty: options.common.allow_empty,
-            ended: false,
-        },
-        &mut filter,
-        report,
-    ))
+    Ok(run(Run::between(&options.common, &options.rejects, &files)?, &mut filter, report))
 }

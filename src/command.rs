@@ -1,0 +1,68 @@
+//! The `main` that all six share: options, work, closing line, exit status.
+
+use crate::outcome::{Account, Report, Status, Stop};
+use crate::seal;
+use crate::stream::Output;
+use clap::Parser;
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+/// The whole of a filter's `main`: its options, its work, its closing line and its exit status.
+///
+/// What goes wrong before the first entry (a wrong option, a missing file) goes down the pipe as an abort mark too, but
+/// not to a terminal, where the message is enough.
+pub fn main_of<O: Parser>(
+    tool: &'static str,
+    quiet: fn(&O) -> bool,
+    work: fn(O, &mut Report) -> Result<Account, Stop>,
+) -> ExitCode {
+    let options = match O::try_parse() {
+        Ok(options) => options,
+        Err(error) => {
+            // Help and version are an answer, on stdout; anything else is trouble.
+            let answered = !error.use_stderr();
+            if answered {
+                return if error.print().is_ok() { Status::Done } else { Status::Closed }.into();
+            }
+            let what = usage_error(&error);
+            Report::new(tool, false).answer(format_args!("{what} ({tool} --help tells more)"));
+            send_abort(tool, &what);
+            return Status::Trouble.into();
+        }
+    };
+    let mut report = Report::new(tool, quiet(&options));
+    let account = match work(options, &mut report) {
+        Ok(account) => account,
+        Err(stop) => {
+            if let Some(reason) = report.stop(&stop) {
+                send_abort(tool, &reason);
+            }
+            return report.status().into();
+        }
+    };
+    let status = report.status();
+    if status != Status::Closed && (!report.quiet() || account.lost_any() || status != Status::Done) {
+        report.answer(&account);
+    }
+    status.into()
+}
+
+/// What is wrong with a command line, in one line. clap's tip to put `--` before an unknown option would run a command
+/// here, so it is left out.
+fn usage_error(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let lines = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let told: Vec<&str> = lines.map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("tip:")).collect();
+    told.join(" ").trim_start_matches("error: ").to_string()
+}
+
+fn send_abort(tool: &str, reason: &str) {
+    if io::stdout().is_terminal() {
+        return;
+    }
+    if let Ok(mut output) = Output::stdout() {
+        seal::write_abort(tool, reason, &mut output.buffer);
+        // Nobody may be reading: the status says the same.
+        let _ = output.flush();
+    }
+}

@@ -1,0 +1,275 @@
+//! Two lists side by side, and one list with itself, whatever their size, order and dialect.
+
+use crate::entry::{Changes, Entry, Kind};
+use crate::filter::{Filter, Run, Seal, Verdict, run};
+use crate::hold::{Kept, Sorted, Sorter, kept, record_of, same_acl};
+use crate::outcome::{Name, Report, Status, Stop};
+use crate::seal::Releases;
+use crate::stream::{Input, Source};
+use crate::version::Dialect;
+use clap::ValueEnum;
+
+/// What of two entries is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Field {
+    /// That it is there at all.
+    Name,
+    /// Partition and server.
+    Partition,
+    /// Identifiers with their rights, in any order.
+    Acl,
+    /// The mbtype.
+    Mbtype,
+    /// The uniqueid, which no text list holds.
+    Uniqueid,
+}
+
+/// The fields to compare: those asked for, or all that both lists hold.
+pub fn fields(asked: &[Field], dialects: [Option<Dialect>; 2]) -> Result<Vec<Field>, Stop> {
+    let typeless = dialects.contains(&Some(Dialect::Bare));
+    if asked.is_empty() {
+        let mut all = vec![Field::Name, Field::Partition, Field::Acl];
+        if !typeless {
+            all.push(Field::Mbtype);
+        }
+        return Ok(all);
+    }
+    if asked.contains(&Field::Uniqueid) {
+        return Err(Stop::Trouble("--compare uniqueid: text lists hold none".to_string()));
+    }
+    if typeless && asked.contains(&Field::Mbtype) {
+        return Err(Stop::Trouble("--compare mbtype: lists of releases up to 2.3.3 hold none".to_string()));
+    }
+    Ok(asked.to_vec())
+}
+
+/// Tells every mailbox that stands in the list more than once.
+pub fn tell_duplicates(sorted: &Sorted, report: &mut Report) -> Result<(), Stop> {
+    let mut records = sorted.read()?;
+    let mut last = Vec::new();
+    while let Some(record) = records.advance()? {
+        let (one, other) = (kept(&last), kept(record));
+        if one.mailbox == other.mailbox && !last.is_empty() {
+            let at = |entry: &Kept<'_>| format!("{}:{}", String::from_utf8_lossy(entry.file), entry.line);
+            report.finding(
+                "mailbox twice",
+                format_args!(
+                    "{}: mailbox twice, also at {}: {} (the loader would keep the last)",
+                    at(&other),
+                    at(&one),
+                    Name(other.mailbox)
+                ),
+            );
+        }
+        last.clear();
+        last.extend_from_slice(record);
+    }
+    Ok(())
+}
+
+/// Two names of which the target makes one would share one directory.
+pub fn tell_folded(sorted: &Sorted, folded: &Sorted, report: &mut Report) -> Result<(), Stop> {
+    let (mut names, mut folds) = (sorted.read()?, folded.read()?);
+    let mut name = names.advance()?;
+    let mut last: Vec<u8> = Vec::new();
+    while let Some(fold) = folds.advance()? {
+        let (target, own) = fold.split_at(memchr::memchr(0, fold).unwrap_or(fold.len()));
+        while name.is_some_and(|record| kept(record).mailbox < target) {
+            name = names.advance()?;
+        }
+        let taken = name.is_some_and(|record| kept(record).mailbox == target);
+        if taken || last == target {
+            report.finding(
+                "two names, one directory",
+                format_args!(
+                    "two names, one directory: the target takes {} for {}, which is in the list as well",
+                    Name(&own[1.min(own.len())..]),
+                    Name(target)
+                ),
+            );
+        }
+        last = target.to_vec();
+    }
+    Ok(())
+}
+
+/// What another list is read for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Its mailboxes; tombstones and intermediates are none.
+    Baseline,
+    /// All of it.
+    Against,
+    /// What was loaded, which may be nothing at all.
+    Verify,
+}
+
+/// Reads another list for its entries. An empty one would be nothing to compare with, unless it is what was loaded.
+pub fn collect(
+    sources: Vec<Source>,
+    releases: Releases,
+    purpose: Purpose,
+    report: &Report,
+) -> Result<(Sorted, Option<Dialect>), Stop> {
+    struct Collect(Sorter, Option<Dialect>, Vec<u8>, bool);
+    impl Filter for Collect {
+        const ENDS_PIPE: bool = true;
+
+        fn entry(&mut self, entry: &Entry<'_>, _: &mut Changes, _: &mut Report) -> Result<Verdict, Stop> {
+            self.1 = Some(entry.dialect);
+            if self.3 && matches!(entry.kind(), Kind::Tombstone | Kind::Intermediate) {
+                return Ok(Verdict::Pass);
+            }
+            record_of(entry, &mut self.2);
+            self.0.push(&self.2)?;
+            Ok(Verdict::Pass)
+        }
+    }
+    let mut collect = Collect(Sorter::default(), None, Vec::new(), purpose == Purpose::Baseline);
+    let mut of_its_own = Report::new(report.tool(), report.quiet());
+    let whole = Run {
+        input: Input::new(sources),
+        output: None,
+        rejects: None,
+        seal: Seal::TakeOff,
+        releases,
+        allow_empty: purpose == Purpose::Verify,
+        ended: false,
+    };
+    run(whole, &mut collect, &mut of_its_own);
+    match of_its_own.status() {
+        Status::Done => Ok((collect.0.sorted()?, collect.1)),
+        Status::Trouble => Err(Stop::Trouble("the other list is not one to compare with, see above".to_string())),
+        _ => Err(Stop::Refused("the other list is not one to compare with, see above".to_string())),
+    }
+}
+
+/// How a comparison speaks of its two sides.
+pub struct Words<'a> {
+    /// Of an entry that the second list lacks; none if that is only counted.
+    missing: (&'static str, String),
+    /// Of an entry that only the second list has; none if that does not matter.
+    surplus: Option<(&'static str, String)>,
+    differs: &'static str,
+    /// What the first and the second list are called where they differ.
+    sides: [&'a str; 2],
+    /// Whether a missing entry spoils the status by itself.
+    strict: bool,
+}
+
+impl Words<'_> {
+    /// Of an older list and this one: what is lost is counted, and what is new does not matter.
+    pub fn lost(name: &str) -> Words<'_> {
+        Words {
+            missing: ("lost", format!("in {name}, but lost")),
+            surplus: None,
+            differs: "",
+            sides: [name, "here"],
+            strict: false,
+        }
+    }
+
+    /// Of this list and another.
+    pub fn differs(name: &str) -> Words<'_> {
+        Words {
+            missing: ("not in the other list", format!("not in {name}")),
+            surplus: Some(("only in the other list", format!("only in {name}"))),
+            differs: "differs from the other list",
+            sides: ["here", name],
+            strict: true,
+        }
+    }
+
+    /// Of what was meant and what was loaded.
+    pub fn verified() -> Words<'static> {
+        Words {
+            missing: ("not loaded", "not in the server's list".to_string()),
+            surplus: Some(("not meant", "in the server's list, but not meant to be".to_string())),
+            differs: "loaded as something else",
+            sides: ["meant", "the server has"],
+            strict: true,
+        }
+    }
+}
+
+/// What a comparison came to.
+pub struct Comparison {
+    /// How many entries the first list has.
+    pub left: u64,
+    /// How many of them the second lacks.
+    pub missing: u64,
+}
+
+/// Walks two sorted lists side by side.
+pub fn compare(
+    left: &Sorted,
+    right: &Sorted,
+    fields: &[Field],
+    words: &Words<'_>,
+    report: &mut Report,
+) -> Result<Comparison, Stop> {
+    let mut found = Comparison { left: 0, missing: 0 };
+    let (mut lefts, mut rights) = (left.read()?, right.read()?);
+    let mut a = lefts.advance()?;
+    let mut b = rights.advance()?;
+    loop {
+        let order = match (a, b) {
+            (None, None) => return Ok(found),
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (Some(a), Some(b)) => kept(a).mailbox.cmp(kept(b).mailbox),
+        };
+        match (order, a, b) {
+            (std::cmp::Ordering::Less, Some(record), _) => {
+                found.left += 1;
+                found.missing += 1;
+                let (kind, text) = &words.missing;
+                let text = format!("{text}: {}", Name(kept(record).mailbox));
+                match words.strict {
+                    true => report.finding(kind, text),
+                    false => report.told(kind, text),
+                }
+            }
+            (std::cmp::Ordering::Greater, _, Some(record)) => {
+                if let Some((kind, text)) = &words.surplus {
+                    report.finding(kind, format_args!("{text}: {}", Name(kept(record).mailbox)));
+                }
+            }
+            (_, Some(a), Some(b)) => {
+                found.left += 1;
+                tell_difference(a, b, fields, words, report);
+            }
+            _ => {}
+        }
+        if order.is_le() {
+            a = lefts.advance()?;
+        }
+        if order.is_ge() {
+            b = rights.advance()?;
+        }
+    }
+}
+
+fn tell_difference(a: &[u8], b: &[u8], fields: &[Field], words: &Words<'_>, report: &mut Report) {
+    let (a, b) = (kept(a), kept(b));
+    for (field, what, here, there) in [
+        (Field::Partition, "partition", a.place, b.place),
+        (Field::Mbtype, "mbtype", a.mbtype, b.mbtype),
+        (Field::Acl, "ACL", a.acl, b.acl),
+    ] {
+        let same = if field == Field::Acl { same_acl(here, there) } else { here == there };
+        if fields.contains(&field) && !same {
+            report.finding(
+                words.differs,
+                format_args!(
+                    "{}: {what}: {} {}, {} {}",
+                    Name(a.mailbox),
+                    words.sides[0],
+                    Name(here),
+                    words.sides[1],
+                    Name(there)
+                ),
+            );
+        }
+    }
+}
