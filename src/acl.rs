@@ -164,6 +164,11 @@ pub fn typed_rights(text: &[u8]) -> Option<Rights> {
     (found != 0).then_some(Rights(found))
 }
 
+/// Whether every release reads this string alike: it has no macro, and no letter that came later than RFC 2086.
+pub fn mean_the_same_everywhere(rights: &[u8]) -> bool {
+    rights.iter().all(|letter| LETTERS[usize::from(*letter)] & (C | D | K | X | T | E | N) == 0)
+}
+
 /// Whether this is a rights string that some server could have written.
 pub fn are_letters(rights: &[u8]) -> bool {
     !rights.is_empty() && rights.iter().all(|letter| LETTERS[usize::from(*letter)] != 0)

@@ -247,6 +247,8 @@ pub struct Converter {
     to: Release,
     loader: Loader,
     readers: Option<(Reader, Reader)>,
+    /// The last rights that both read alike: most strings of a list are the same few.
+    alike: Vec<u8>,
     /// Whether rights that the two releases read differently are refused: behind mbx-parse, nothing mends them any more.
     strict: bool,
 }
@@ -269,6 +271,7 @@ impl Converter {
             to: to.clone(),
             loader: Loader::new(to),
             readers: from_era.filter(|era| *era != to.era()).map(|era| (reader(era), reader(to.era()))),
+            alike: Vec::new(),
             strict: to.era() == Era::Rfc2086,
         }
     }
@@ -282,7 +285,12 @@ impl Converter {
     }
 
     /// Converts one entry.
-    pub fn convert(&self, entry: &Entry<'_>, changes: &mut Changes, report: &mut Report) -> Result<Converted, Refusal> {
+    pub fn convert(
+        &mut self,
+        entry: &Entry<'_>,
+        changes: &mut Changes,
+        report: &mut Report,
+    ) -> Result<Converted, Refusal> {
         let kind = entry.kind();
         // 2.4 knows the bit, but prints no tombstones, and its mbpath dies of one that was loaded.
         if kind == Kind::Tombstone && !self.to.since(v(2, 5, 0)) {
@@ -383,13 +391,18 @@ impl Converter {
 
     /// Rights that the two releases read differently: lost on a target that knows RFC 2086 only, and otherwise
     /// `mbx-acl-rewrite`'s to keep.
-    fn keeps_rights(&self, entry: &Entry<'_>, report: &mut Report) -> Result<(), Refusal> {
+    fn keeps_rights(&mut self, entry: &Entry<'_>, report: &mut Report) -> Result<(), Refusal> {
         let Some((old, new)) = &self.readers else { return Ok(()) };
         for pair in acl::pairs(entry.acl()) {
+            if pair.rights == self.alike || acl::mean_the_same_everywhere(pair.rights) {
+                continue;
+            }
             let (was, becomes) = (old.read(pair.rights), new.read(pair.rights));
             let lost = !becomes.rights.includes(was.rights.without_n());
             let gained = !was.rights.includes(becomes.rights);
             if !lost && !gained {
+                self.alike.clear();
+                self.alike.extend_from_slice(pair.rights);
                 continue;
             }
             let detail = format!("{} of {}", Name(pair.rights), Name(pair.identifier));

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 pub struct Conf {
     path: String,
     options: HashMap<Vec<u8>, Vec<u8>>,
+    /// The values of `partition-NAME` and `metapartition-NAME`, by name.
+    partitions: HashMap<Vec<u8>, Vec<u8>>,
+    metapartitions: HashMap<Vec<u8>, Vec<u8>>,
     read: Vec<PathBuf>,
 }
 
@@ -26,7 +29,7 @@ impl Conf {
     /// A configuration of these options, without a file.
     pub fn of<'a>(options: impl Iterator<Item = (&'a str, &'a str)>) -> Conf {
         let options = options.map(|(option, value)| (option.as_bytes().to_vec(), value.as_bytes().to_vec())).collect();
-        Conf { path: "the command line".to_string(), options, read: Vec::new() }
+        Conf { path: "the command line".to_string(), options, ..Conf::default() }
     }
 
     /// The file's name, for messages.
@@ -56,17 +59,17 @@ impl Conf {
     /// The directory of a partition: the value of `partition-NAME`. The name is looked up as it stands, against option
     /// names that were folded to lower case, so `DEFAULT` is never found.
     pub fn partition(&self, name: &[u8]) -> Option<&[u8]> {
-        self.options.get(&[b"partition-", name].concat()).map(Vec::as_slice)
+        self.partitions.get(name).map(Vec::as_slice)
     }
 
     /// The directory of a metapartition: the value of `metapartition-NAME`.
     pub fn metapartition(&self, name: &[u8]) -> Option<&[u8]> {
-        self.options.get(&[b"metapartition-", name].concat()).map(Vec::as_slice)
+        self.metapartitions.get(name).map(Vec::as_slice)
     }
 
     /// The names of all partitions, sorted.
     pub fn partitions(&self) -> Vec<&[u8]> {
-        let mut names: Vec<_> = self.options.keys().filter_map(|key| key.strip_prefix(b"partition-")).collect();
+        let mut names: Vec<_> = self.partitions.keys().map(Vec::as_slice).collect();
         names.sort_unstable();
         names
     }
@@ -120,6 +123,13 @@ impl Conf {
         match self.options.get(&key) {
             Some(_) => trouble(format!("{} is given twice", Name(&key))),
             None => {
+                for (prefix, map) in
+                    [(&b"partition-"[..], &mut self.partitions), (b"metapartition-", &mut self.metapartitions)]
+                {
+                    if let Some(name) = key.strip_prefix(prefix) {
+                        map.insert(name.to_vec(), value.to_vec());
+                    }
+                }
                 self.options.insert(key, value.to_vec());
                 Ok(())
             }

@@ -106,6 +106,8 @@ struct Rewrite {
     /// What an option names and no entry had so far.
     unmet: HashSet<Vec<u8>>,
     scratch: Vec<u8>,
+    /// The last plain macro string and what it became: most strings of a list are the same few.
+    last: (Vec<u8>, Vec<u8>),
     counts: Counts,
 }
 
@@ -171,11 +173,24 @@ impl Rewrite {
 
     /// Puts explicit rights in canonical order into the scratch buffer if the string needs it.
     fn explicit(&mut self, pair: &Pair<'_>, entry: &Entry<'_>, report: &mut Report) -> bool {
+        if !self.rfc4314 {
+            return false;
+        }
+        if self.last.0 == pair.rights {
+            self.scratch.extend_from_slice(&self.last.1);
+            self.counts.macros += 1;
+            return true;
+        }
         let reading = self.reader.read(pair.rights);
-        if !self.rfc4314 || !(reading.has_macro || reading.has_inert) {
+        if !(reading.has_macro || reading.has_inert) {
             return false;
         }
         reading.rights.write(&mut self.scratch);
+        if reading.has_macro && !reading.has_inert && !reading.has_unknown {
+            self.last.0.clear();
+            self.last.0.extend_from_slice(pair.rights);
+            self.last.1.clone_from(&self.scratch);
+        }
         self.counts.macros += u64::from(reading.has_macro);
         self.counts.stripped += u64::from(reading.has_inert_rfc4314);
         if reading.has_inert {
@@ -380,6 +395,7 @@ fn rewrite(options: Options, report: &mut Report) -> Result<Account, Stop> {
         unmet,
         grants,
         scratch: Vec::new(),
+        last: (Vec::new(), Vec::new()),
         counts: Counts::default(),
     };
     Ok(run(Run::between(&options.common, &options.rejects, &options.files)?, &mut filter, report))

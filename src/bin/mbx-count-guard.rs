@@ -137,7 +137,7 @@ impl Filter for Guard {
         {
             sorter.push(&[&name, &b"\0"[..], entry.mailbox()].concat())?;
         }
-        let Some(converter) = &self.converter else { return Ok(Verdict::Pass) };
+        let Some(converter) = &mut self.converter else { return Ok(Verdict::Pass) };
         match converter.convert(entry, changes, report) {
             Ok(Converted::AsItIs) => Ok(Verdict::Pass),
             Ok(Converted::Changed | Converted::Dropped(_)) => Ok(Verdict::Refuse(Refusal::with(

@@ -185,7 +185,7 @@ impl Filter for Parse {
         {
             return Ok(Verdict::Drop("not in --only"));
         }
-        let verdict = match &self.converter {
+        let verdict = match &mut self.converter {
             Some(converter) => match converter.convert(entry, changes, report) {
                 Ok(Converted::AsItIs) => Verdict::Pass,
                 Ok(Converted::Changed) => Verdict::Change,

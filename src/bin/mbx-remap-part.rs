@@ -8,8 +8,6 @@ use mbxtools::imapd_conf::Conf;
 use mbxtools::options::{Common, KNOWN, Rejects, read_pairs, side_file, split_pair, split_renames};
 use mbxtools::outcome::{Account, Name, Refusal, Report, Stop};
 use mbxtools::partition;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry as Slot;
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::PathBuf;
@@ -52,41 +50,49 @@ struct Options {
     operands: Vec<OsString>,
 }
 
-/// Old names with their new ones, and whether an entry had them.
+/// One rename, and whether an entry had the old name.
+struct Rename {
+    old: Vec<u8>,
+    new: Vec<u8>,
+    met: bool,
+}
+
+/// Renames in the order of their old names.
 #[derive(Default)]
-struct Renames(HashMap<Vec<u8>, (Vec<u8>, bool)>);
+struct Renames {
+    list: Vec<Rename>,
+    /// The one that was wanted last: neighbours in a list mostly share a partition.
+    last: usize,
+}
 
 impl Renames {
     fn add(&mut self, old: Vec<u8>, new: Vec<u8>) -> Result<(), Stop> {
-        match self.0.entry(old) {
-            Slot::Occupied(known) if known.get().0 != new => Err(Stop::Trouble(format!(
-                "{} is to become both {} and {}",
-                Name(known.key()),
-                Name(&known.get().0),
-                Name(&new)
-            ))),
-            Slot::Occupied(_) => Ok(()),
-            Slot::Vacant(slot) => {
-                slot.insert((new, false));
-                Ok(())
+        match self.list.binary_search_by(|known| known.old.cmp(&old)) {
+            Err(at) => self.list.insert(at, Rename { old, new, met: false }),
+            Ok(at) if self.list[at].new != new => {
+                let known = &self.list[at];
+                let names = (Name(&known.old), Name(&known.new), Name(&new));
+                return Err(Stop::Trouble(format!("{} is to become both {} and {}", names.0, names.1, names.2)));
             }
+            Ok(_) => {}
         }
+        Ok(())
     }
 
     /// The new name of `old`, if it has one.
     fn of(&mut self, old: &[u8]) -> Option<&[u8]> {
-        self.0.get_mut(old).map(|(new, met)| {
-            *met = true;
-            new.as_slice()
-        })
+        if self.list.get(self.last).is_none_or(|last| last.old != old) {
+            self.last = self.list.binary_search_by(|known| known.old.as_slice().cmp(old)).ok()?;
+        }
+        let rename = &mut self.list[self.last];
+        rename.met = true;
+        Some(&rename.new)
     }
 
     /// A rename that names nothing is a slip of the pen more often than not.
     fn tell_unmet(&self, what: &str, report: &mut Report) {
-        let mut unmet: Vec<_> = self.0.iter().filter(|(_, (_, met))| !met).map(|(old, _)| old).collect();
-        unmet.sort();
-        for old in unmet {
-            report.remark(format_args!("no entry has {what} {}", Name(old)));
+        for rename in self.list.iter().filter(|rename| !rename.met) {
+            report.remark(format_args!("no entry has {what} {}", Name(&rename.old)));
         }
     }
 }
@@ -144,7 +150,7 @@ impl Remap {
 
 impl Filter for Remap {
     fn entry(&mut self, entry: &Entry<'_>, changes: &mut Changes, _report: &mut Report) -> Result<Verdict, Stop> {
-        if !self.servers.0.is_empty() && (entry.server().is_some() || entry.kind() == Kind::Remote) {
+        if !self.servers.list.is_empty() && (entry.server().is_some() || entry.kind() == Kind::Remote) {
             self.server(entry, changes);
         }
         match entry.kind() {
