@@ -73,24 +73,35 @@ pub fn tell_folded(sorted: &Sorted, folded: &Sorted, report: &mut Report) -> Res
     let mut name = names.advance()?;
     let mut last: Vec<u8> = Vec::new();
     while let Some(fold) = folds.advance()? {
-        let (target, own) = fold.split_at(memchr::memchr(0, fold).unwrap_or(fold.len()));
+        let (target, own) = split_fold(fold);
         while name.is_some_and(|record| kept(record).mailbox < target) {
             name = names.advance()?;
         }
-        let taken = name.is_some_and(|record| kept(record).mailbox == target);
-        if taken || last == target {
+        let (before, other) = split_fold(&last);
+        let kind = "two names, one directory";
+        if name.is_some_and(|record| kept(record).mailbox == target) {
+            let names = (Name(own), Name(target));
             report.finding(
-                "two names, one directory",
-                format_args!(
-                    "two names, one directory: the target takes {} for {}, which is in the list as well",
-                    Name(&own[1.min(own.len())..]),
-                    Name(target)
-                ),
+                kind,
+                format_args!("{kind}: the target takes {} for {}, which is in the list too", names.0, names.1),
+            );
+        } else if before == target {
+            let names = (Name(other), Name(own), Name(target));
+            report.finding(
+                kind,
+                format_args!("{kind}: the target takes both {} and {} for {}", names.0, names.1, names.2),
             );
         }
-        last = target.to_vec();
+        last.clear();
+        last.extend_from_slice(fold);
     }
     Ok(())
+}
+
+/// What a name is taken for, and the name itself.
+fn split_fold(record: &[u8]) -> (&[u8], &[u8]) {
+    let at = memchr::memchr(0, record).unwrap_or(record.len());
+    (&record[..at], record.get(at + 1..).unwrap_or_default())
 }
 
 /// What another list is read for.

@@ -167,7 +167,8 @@ fn nowhere_to_write_is_trouble() {
 #[test]
 fn a_reader_that_goes_away_is_141_and_silence() {
     let sandbox = Sandbox::migrated();
-    let big: Vec<u8> = (0..20_000).flat_map(|i| format!("user.u{i}\t0 3\tu{i}\tlrs\t\n").into_bytes()).collect();
+    // More than the pipe holds, which is a MiB.
+    let big: Vec<u8> = (0..200_000).flat_map(|i| format!("user.u{i}\t0 3\tu{i}\tlrs\t\n").into_bytes()).collect();
     sandbox.write("big", big);
     for filter in ["mbx-parse", "mbx-remap-part 3=4", "mbx-acl-rewrite", "mbx-count-guard", "mbx-mkmeta -C new.conf"] {
         let script = format!("{{ {filter} big; echo $? >status; }} | head -c 10 >/dev/null; cat status");

@@ -75,7 +75,10 @@ fn two_names_that_the_target_folds_into_one() {
         &["user..ivy", "user.ivy."],
         &["internal!user.ivy", ".user.ivy"],
     ] {
-        guard(&["--sealed"], &seal(names, "3.0.18")).expect(1).says("two names, one directory").says("for user.ivy");
+        guard(&["--sealed"], &seal(names, "3.0.18"))
+            .expect(1)
+            .says("two names, one directory: the target takes")
+            .says("for user.ivy");
         guard(&["--sealed"], &seal(names, "2.4.22")).expect(0);
     }
     guard(&["--sealed"], &seal(&["internal!user.ivy", "user.zoe", "a.b!user.x"], "3.0.18")).expect(0);
