@@ -60,7 +60,8 @@ pub struct Reader {
 pub struct Reading {
     /// What the string grants, as explicit rights.
     pub rights: Rights,
-    /// Whether a macro stands in the string, so that its meaning hangs on the reader.
+    /// Whether something in it stands for more than itself, so that its meaning hangs on the reader: a macro, or the
+    /// letter of `deleteright`.
     pub has_macro: bool,
     /// Whether a letter stands in it that this server ignores and a later one may not (k, x, t, e, n).
     pub has_inert: bool,
@@ -94,11 +95,15 @@ impl Reader {
         let deleteright = LETTERS[usize::from(self.deleteright)] & !inert;
         let mut granted = alive & !(C | D);
         let (mut create, mut delete) = (K, T | E);
+        let mut implied = false;
         match deleteright {
             C => create |= X,
             D => delete |= X,
             // "x outright for any other letter": lib/acl.c of 2.3.19, lines 93 to 99.
-            other if alive & other != 0 => granted |= X,
+            other if alive & other != 0 => {
+                implied = alive & X == 0;
+                granted |= X;
+            }
             _ => {}
         }
         // Up to 2.3.7 a macro always adds its members; from 2.3.8 on only where none of them is present.
@@ -112,7 +117,7 @@ impl Reader {
         }
         Reading {
             rights: Rights(granted),
-            has_macro: found & (C | D) != 0,
+            has_macro: found & (C | D) != 0 || implied,
             has_inert: found & inert != 0,
             has_inert_rfc4314: found & inert & !N != 0,
             has_unknown,

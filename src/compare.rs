@@ -1,8 +1,8 @@
 //! Two lists side by side, and one list with itself, whatever their size, order and dialect.
 
-use crate::entry::{Changes, Entry, Kind};
+use crate::entry::{Changes, Entry};
 use crate::filter::{Filter, Run, Seal, Verdict, run};
-use crate::hold::{Kept, Sorted, Sorter, kept, record_of, same_acl};
+use crate::hold::{Kept, Records, Sorted, Sorter, kept, record_of, same_acl};
 use crate::outcome::{Name, Report, Status, Stop};
 use crate::seal::Releases;
 use crate::stream::{Input, Source};
@@ -79,7 +79,7 @@ pub fn tell_folded(sorted: &Sorted, folded: &Sorted, report: &mut Report) -> Res
         }
         let (before, other) = split_fold(&last);
         let kind = "two names, one directory";
-        if name.is_some_and(|record| kept(record).mailbox == target) {
+        if name.map(kept).is_some_and(|there| there.mailbox == target && there.is_mailbox()) {
             let names = (Name(own), Name(target));
             report.finding(
                 kind,
@@ -107,10 +107,8 @@ fn split_fold(record: &[u8]) -> (&[u8], &[u8]) {
 /// What another list is read for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// Its mailboxes; tombstones and intermediates are none.
-    Baseline,
-    /// All of it.
-    Against,
+    /// To be compared with.
+    Other,
     /// What was loaded, which may be nothing at all.
     Verify,
 }
@@ -122,21 +120,18 @@ pub fn collect(
     purpose: Purpose,
     report: &Report,
 ) -> Result<(Sorted, Option<Dialect>), Stop> {
-    struct Collect(Sorter, Option<Dialect>, Vec<u8>, bool);
+    struct Collect(Sorter, Option<Dialect>, Vec<u8>);
     impl Filter for Collect {
         const ENDS_PIPE: bool = true;
 
         fn entry(&mut self, entry: &Entry<'_>, _: &mut Changes, _: &mut Report) -> Result<Verdict, Stop> {
             self.1 = Some(entry.dialect);
-            if self.3 && matches!(entry.kind(), Kind::Tombstone | Kind::Intermediate) {
-                return Ok(Verdict::Pass);
-            }
             record_of(entry, &mut self.2);
             self.0.push(&self.2)?;
             Ok(Verdict::Pass)
         }
     }
-    let mut collect = Collect(Sorter::default(), None, Vec::new(), purpose == Purpose::Baseline);
+    let mut collect = Collect(Sorter::default(), None, Vec::new());
     let mut of_its_own = Report::new(report.tool(), report.quiet());
     let whole = Run {
         input: Input::new(sources),
@@ -166,9 +161,21 @@ pub struct Words<'a> {
     sides: [&'a str; 2],
     /// Whether a missing entry spoils the status by itself.
     strict: bool,
+    /// Whether only mailboxes count: a tombstone is what is left of one that was lost.
+    mailboxes_only: bool,
 }
 
 impl Words<'_> {
+    /// The next record that counts.
+    fn next<'r>(&self, records: &'r mut Records<'_>) -> Result<Option<&'r [u8]>, Stop> {
+        if self.mailboxes_only {
+            while records.peek().is_some_and(|record| !kept(record).is_mailbox()) {
+                records.advance()?;
+            }
+        }
+        records.advance()
+    }
+
     /// Of an older list and this one: what is lost is counted, and what is new does not matter.
     pub fn lost(name: &str) -> Words<'_> {
         Words {
@@ -177,6 +184,7 @@ impl Words<'_> {
             differs: "",
             sides: [name, "here"],
             strict: false,
+            mailboxes_only: true,
         }
     }
 
@@ -188,6 +196,7 @@ impl Words<'_> {
             differs: "differs from the other list",
             sides: ["here", name],
             strict: true,
+            mailboxes_only: false,
         }
     }
 
@@ -199,6 +208,7 @@ impl Words<'_> {
             differs: "loaded as something else",
             sides: ["meant", "the server has"],
             strict: true,
+            mailboxes_only: false,
         }
     }
 }
@@ -221,8 +231,8 @@ pub fn compare(
 ) -> Result<Comparison, Stop> {
     let mut found = Comparison { left: 0, missing: 0 };
     let (mut lefts, mut rights) = (left.read()?, right.read()?);
-    let mut a = lefts.advance()?;
-    let mut b = rights.advance()?;
+    let mut a = words.next(&mut lefts)?;
+    let mut b = words.next(&mut rights)?;
     loop {
         let order = match (a, b) {
             (None, None) => return Ok(found),
@@ -253,10 +263,10 @@ pub fn compare(
             _ => {}
         }
         if order.is_le() {
-            a = lefts.advance()?;
+            a = words.next(&mut lefts)?;
         }
         if order.is_ge() {
-            b = rights.advance()?;
+            b = words.next(&mut rights)?;
         }
     }
 }

@@ -415,7 +415,10 @@ impl Converter {
             if self.strict {
                 return Err(Refusal::with(
                     "rights that the target reads differently",
-                    format!("{detail}: mbx-acl-rewrite is missing in the pipe"),
+                    format!(
+                        "{detail}: mbx-acl-rewrite is missing in the pipe, or lacks --rfc4314; if it came before \
+                         mbx-parse --seal, tell that --rights-explicit"
+                    ),
                 ));
             }
             let detail = format!(" ({detail}; mbx-acl-rewrite behind mbx-parse keeps their meaning)");

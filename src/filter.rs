@@ -5,7 +5,7 @@
 
 use crate::dialect::{Detected, detect, text};
 use crate::entry::{Changes, Entry, Fields};
-use crate::options::{Common, Rejects, side_file};
+use crate::options::{Common, Rejects, SideFiles};
 use crate::outcome::{Account, At, Name, Refusal, Report, Status, Stop};
 use crate::seal::{self, Mark, Releases};
 use crate::stream::{Block, Input, Output, Shape};
@@ -48,9 +48,9 @@ pub trait Filter {
     /// Whether the filter ends the pipe, so that it must say what went wrong further up.
     const ENDS_PIPE: bool = false;
 
-    /// Whether what this filter writes has explicit rights, whatever the rights were that it read.
-    fn makes_rights_explicit(&self) -> bool {
-        false
+    /// Whether the rights of what this filter writes are explicit, if those of what it reads were or not.
+    fn leaves_rights_explicit(&self, before: bool) -> bool {
+        before
     }
 
     /// Before the first entry, or at the end of a list without one.
@@ -104,10 +104,10 @@ pub struct Run {
 
 impl Run {
     /// From the files of the command line, or stdin, to stdout: a filter in the middle of a pipe.
-    pub fn between(common: &Common, rejects: &Rejects, files: &[OsString]) -> Result<Run, Stop> {
+    pub fn between(common: &Common, rejects: &Rejects, files: &[OsString], side: &mut SideFiles) -> Result<Run, Stop> {
         Ok(Run {
             input: Input::new(Input::sources_of(files)),
-            rejects: rejects.reject.as_deref().map(|path| side_file(path, files)).transpose()?,
+            rejects: rejects.reject.as_deref().map(|path| side.make(path)).transpose()?,
             output: Some(Output::stdout()?),
             seal: Seal::Keep,
             releases: common.releases(),
@@ -432,7 +432,7 @@ impl<F: Filter> Running<'_, F> {
             && !self.aborted
         {
             let mut releases = self.heading.releases.clone();
-            releases.rights_explicit |= self.filter.makes_rights_explicit();
+            releases.rights_explicit = self.filter.leaves_rights_explicit(releases.rights_explicit);
             seal::write_list(&releases, &mut output.buffer);
         }
         Ok(())
@@ -492,8 +492,7 @@ impl<F: Filter> Running<'_, F> {
     /// No server leaves the last newline out: without it the list was cut off, whatever becomes of the last entry.
     fn unended(&mut self, block: &Block<'_>) -> Result<u64, Stop> {
         let at = At { file: &block.file, line: block.line };
-        let cut = || Refusal::with("no newline at the end", "no server leaves it out: the list was cut off here");
-        let refusal = text::bytes_refused(block.bytes).unwrap_or_else(cut);
+        let refusal = text::bytes_refused(block.bytes).unwrap_or_else(cut_off);
         Err(Stop::Refused(format!("{at}: {refusal}: {}", Name(first_field(block.bytes)))))
     }
 
@@ -514,8 +513,15 @@ impl<F: Filter> Running<'_, F> {
         if let Some(file) = &mut self.rejects {
             file.write_all(block.bytes).map_err(|e| Stop::io("cannot write the rejects", &e))?;
         }
-        Ok(u64::from(ends))
+        match ends && !block.bytes.ends_with(b"\n") {
+            true => Err(Stop::Refused(format!("{}:{}: {}", block.file, block.line, cut_off()))),
+            false => Ok(u64::from(ends)),
+        }
     }
+}
+
+fn cut_off() -> Refusal {
+    Refusal::with("no newline at the end", "no server leaves it out: the list was cut off here")
 }
 
 /// What stands before the first TAB: the mailbox, if the line is an entry at all.

@@ -6,6 +6,7 @@
 
 use crate::acl;
 use crate::entry::Entry;
+use crate::mbtype::Mbtype;
 use crate::outcome::{Name, Stop};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -191,6 +192,16 @@ pub struct Records<'a> {
 }
 
 impl Records<'_> {
+    /// The record that [`Records::advance`] will give.
+    pub fn peek(&self) -> Option<&[u8]> {
+        match self.sorted.file {
+            Some(_) => self.merge.peek().map(|Reverse((record, _))| record.as_slice()),
+            None => {
+                self.sorted.index.get(self.at).map(|&(at, len)| &self.sorted.arena[at as usize..(at + len) as usize])
+            }
+        }
+    }
+
     /// The next record.
     pub fn advance(&mut self) -> Result<Option<&[u8]>, Stop> {
         if self.sorted.file.is_none() {
@@ -299,6 +310,14 @@ pub struct Kept<'a> {
     pub mbtype: &'a [u8],
     /// The ACL as it stood.
     pub acl: &'a [u8],
+}
+
+impl Kept<'_> {
+    /// Whether it is a mailbox, here or on another server, and no tombstone or intermediate.
+    pub fn is_mailbox(&self) -> bool {
+        Mbtype::parse(self.mbtype)
+            .is_none_or(|mbtype| !mbtype.has(Mbtype::DELETED) && !mbtype.has(Mbtype::INTERMEDIATE))
+    }
 }
 
 /// Takes a record of [`record_of`] apart.

@@ -111,21 +111,39 @@ impl SpoolOptions {
     }
 }
 
-/// Makes a side file, empty at first, so that a script can test it with `-s`. Not over a list that is to be read, nor
-/// over the output: making it would empty them.
-pub fn side_file(path: &std::path::Path, operands: &[OsString]) -> Result<File, Stop> {
-    let id = |meta: std::fs::Metadata| (meta.is_file(), meta.dev(), meta.ino());
-    if let Ok(mine) = std::fs::metadata(path).map(id)
-        && mine.0
-    {
+/// The files that a filter writes beside the list. None of them is made over what the command line reads, over the
+/// output, or over another: making it would empty them.
+pub struct SideFiles {
+    taken: Vec<(u64, u64)>,
+}
+
+impl SideFiles {
+    /// Beside what the command line `reads`.
+    pub fn beside<'a>(reads: impl IntoIterator<Item = &'a OsStr>) -> SideFiles {
         let streams = [std::io::stdin().as_fd().try_clone_to_owned(), std::io::stdout().as_fd().try_clone_to_owned()];
         let opened = streams.into_iter().flatten().map(|fd| File::from(fd).metadata());
-        if operands.iter().map(std::fs::metadata).chain(opened).flatten().any(|other| id(other) == mine) {
-            let name = Name(path.as_os_str().as_bytes());
-            return Err(Stop::Trouble(format!("{name}: is the list itself, which must not be written over")));
-        }
+        let named = reads.into_iter().map(std::fs::metadata);
+        // What is no file, /dev/null for one, can be written by many.
+        let files = named.chain(opened).flatten().filter(std::fs::Metadata::is_file);
+        SideFiles { taken: files.map(|meta| (meta.dev(), meta.ino())).collect() }
     }
-    File::create(path).map_err(|e| Stop::io(Name(path.as_os_str().as_bytes()), &e))
+
+    /// Makes one, empty at first, so that a script can test it with `-s`.
+    pub fn make(&mut self, path: &std::path::Path) -> Result<File, Stop> {
+        let name = Name(path.as_os_str().as_bytes());
+        let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+        if std::fs::metadata(path).is_ok_and(|meta| self.taken.contains(&id(meta))) {
+            return Err(Stop::Trouble(format!(
+                "{name}: is read or written here already, and must not be written over"
+            )));
+        }
+        let file = File::create(path).map_err(|e| Stop::io(&name, &e))?;
+        let made = file.metadata().map_err(|e| Stop::io(&name, &e))?;
+        if made.is_file() {
+            self.taken.push(id(made));
+        }
+        Ok(file)
+    }
 }
 
 /// Old names with their new ones, as they were told.

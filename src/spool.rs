@@ -6,7 +6,7 @@
 
 use crate::entry::{Entry, local_part};
 use crate::imapd_conf::Conf;
-use crate::outcome::{Name, Refusal, Stop};
+use crate::outcome::{Name, Refusal, Report, Stop};
 use crate::version::{Release, v};
 use std::collections::HashMap;
 use std::io::Write;
@@ -84,16 +84,6 @@ impl Layout {
             deletedprefix: conf.get("deletedprefix").unwrap_or(b"DELETED").to_vec(),
             rule,
         })
-    }
-
-    /// Whether a release told the rule.
-    pub fn is_told(&self) -> bool {
-        self.rule.is_some()
-    }
-
-    /// Whether both make the same paths.
-    pub fn same_rule(&self, other: &Layout) -> bool {
-        self.rule == other.rule
     }
 
     /// The same layout with another hash: for the question whether that one fits better.
@@ -274,6 +264,34 @@ fn stays_inside(mailbox: &[u8]) -> Result<(), Refusal> {
         return Err(Refusal::with("name with an empty component", "its directory is another mailbox's"));
     }
     Ok(())
+}
+
+/// Where the release that will load a list looks for mailboxes, if that is not where they are.
+pub struct Ahead {
+    release: Release,
+    layout: Layout,
+    path: Vec<u8>,
+}
+
+impl Ahead {
+    /// What `to` makes of a spool that is laid out as `now`; none if it makes the same.
+    pub fn new(now: &Layout, conf: &Conf, to: Option<&Release>) -> Result<Option<Ahead>, Stop> {
+        let (Some(release), Some(_)) = (to, now.rule) else { return Ok(None) };
+        let layout = Layout::new(conf, Some(release))?;
+        let same = layout.rule == now.rule;
+        Ok((!same).then(|| Ahead { release: release.clone(), layout, path: Vec::new() }))
+    }
+
+    /// Tells of a mailbox whose directory is `here` that the release will look elsewhere. True if it will.
+    pub fn tell(&mut self, entry: &Entry<'_>, here: &[u8], report: &mut Report) -> Result<bool, Stop> {
+        if self.layout.path(entry.mailbox(), &mut self.path)?.is_err() || self.path == here {
+            return Ok(false);
+        }
+        let (release, there) = (&self.release, Name(&self.path));
+        let detail = format_args!(" ({} is where it was; {release} looks for {there})", Name(here));
+        report.loss(entry.at, "the directory must move", detail, entry.mailbox());
+        Ok(true)
+    }
 }
 
 /// The roots of one partition.

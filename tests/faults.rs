@@ -287,6 +287,11 @@ fn a_cut_list_is_not_mended_by_rejects() {
     let cut = run("parse", &options, &whole[..400]).expect(1).says("no newline at the end");
     assert!(last_line(&cut.out).starts_with("!mbx-abort mbx-parse: stdin:16: no newline at the end"), "{}", cut.tell());
     run("count-guard", &["--sealed", "--", "cat"], &cut.out).expect(1).writes(b"");
+    // A line of any length.
+    let mut long = b"user.a\tdefault\ta\tlrs\t\n".to_vec();
+    long.resize(5_000_000, b'x');
+    let cut = run("parse", &options, &long).expect(1).says("no newline at the end");
+    assert!(last_line(&cut.out).starts_with("!mbx-abort "));
     // Nor is anything taken from behind the end.
     let behind = b"!mbx-list from 2.2.13\nuser.a\t0\ta\tl\t\n!mbx-end 1\nuser.more\t0 de";
     run("remap-part", &["--reject", &rejects, "0=4"], behind).expect(1);
@@ -308,11 +313,33 @@ fn a_list_is_never_written_over() {
         let config = ["-C", &conf];
         let config = if ["check-paths", "mkmeta"].contains(&filter) { &config[..] } else { &[] };
         let ran = run(filter, &[&[option, &file, &file][..], config].concat(), b"").expect(2);
-        ran.says("is the list itself");
+        ran.says("is read or written here already");
         assert!(sandbox.read("list") == list, "mbx-{filter}");
         let ran = sandbox.sh(&format!("mbx-{filter} {} {option} list <list; echo $?", config.join(" ")));
         assert!(ran.out.ends_with(b"2\n") && sandbox.read("list") == list, "mbx-{filter}: {}", ran.tell());
     }
+}
+
+#[test]
+fn side_files_are_kept_apart() {
+    let sandbox = Sandbox::migrated();
+    let list = migrated();
+    for (script, kept) in [
+        ("mbx-remap-part --moves x --reject x 3=4", None),
+        ("mbx-check-paths -C new.conf --missing x --reject x", None),
+        ("mbx-check-paths -C new.conf --missing new.conf", Some("new.conf")),
+        ("mbx-acl-rewrite --id-map map --reject map", Some("map")),
+        ("mbx-remap-part --map map --reject map", Some("map")),
+        ("mbx-parse --only map --reject map", Some("map")),
+    ] {
+        sandbox.write("map", "3,4\n");
+        sandbox.write("list", &list);
+        let before = kept.map(|file| sandbox.read(file));
+        let ran = sandbox.sh(&format!("{script} list")).expect(2).says("is read or written here already");
+        assert!(kept.map(|file| sandbox.read(file)) == before, "{script}: {}", ran.tell());
+    }
+    // What is no file may be written by many.
+    sandbox.sh("mbx-remap-part --moves /dev/null --reject /dev/null 3=4 list >/dev/null").expect(0);
 }
 
 #[test]

@@ -56,7 +56,11 @@ fn a_baseline_must_be_one() {
     let empty = sandbox.write("empty", "");
     guard(&["--baseline", &empty, "--max-lost", "1%"], &list()).expect(1).says("the list is empty");
     guard(&["--against", &empty], &list()).expect(1).says("the list is empty");
-    // A tombstone was no mailbox.
+    // What is left of a mailbox that was deleted is no mailbox.
+    let base = sandbox.write("base", "user.a\t0 default a\tlrs\t\nuser.b\t0 default b\tlrs\t\n");
+    let now = b"user.a\t16 (null) \nuser.b\t0 default b\tlrs\t\n";
+    guard(&["--baseline", &base], now).expect(1).says("but lost: user.a").says("1 of the 2 mailboxes");
+    // Nor was a tombstone.
     let base = sandbox.write("base", "user.a\t0 default a\tlrs\t\nuser.b\t16 (null) \n");
     guard(&["--baseline", &base], b"user.a\t0 default\ta\tlrs\t\n").expect(0);
 }
@@ -81,6 +85,8 @@ fn two_names_that_the_target_folds_into_one() {
             .says("for user.ivy");
         guard(&["--sealed"], &seal(names, "2.4.22")).expect(0);
     }
+    let tombstone = b"internal!user.x\t16 (null) \nuser.x\t0 default x\tlrs\t\n";
+    guard(&["--unique", "--to", "3.0.18"], tombstone).expect(0);
     guard(&["--sealed"], &seal(&["internal!user.ivy", "user.zoe", "a.b!user.x"], "3.0.18")).expect(0);
 }
 

@@ -259,6 +259,7 @@ fn what_is_missing_all_together_is_suspicious_at_any_size() {
     let only: Vec<u8> =
         lines(&mistaken.out).into_iter().zip(lines(&dump)).filter(|(a, b)| a != b).flat_map(|(a, _)| a).collect();
     assert_eq!(lines(&only).len(), 4);
+    run("check-paths", &["-C", &conf, "--keep"], &only).expect(0).says("4 of 4 mailboxes of partition 2").writes(&only);
     run("check-paths", &["-C", &conf], &only)
         .expect(1)
         .says("4 of 4 mailboxes of partition 2")
@@ -284,6 +285,19 @@ fn a_directory_that_the_new_server_will_look_for_elsewhere_is_told() {
     let ran = run("check-paths", &["-q", "-C", &conf, "--from", "2.4.22", "--to", "3.0.18"], &list).expect(0);
     ran.says("the directory must move (E/user/carol^smith is where it was; 3.0.18 looks for B/user/carol^smith)")
         .writes(&list);
+    // Also where the header is still on the data partition, and by the filter that makes the directories.
+    let meta = sandbox.path().join("meta");
+    std::fs::create_dir(&meta).unwrap();
+    let mut text = String::from_utf8(sandbox.read("old.conf")).unwrap();
+    for name in ["default", "0", "1", "2", "part-3"] {
+        text.push_str(&format!("metapartition-{name}: {}\n", meta.display()));
+    }
+    let with_meta = sandbox.write("meta.conf", text + "metapartition_files: header\n");
+    let options = ["-C", &with_meta, "--from", "2.4.22", "--to", "3.0.18"];
+    run("check-paths", &options, &list).expect(0).says("not moved yet").says("the directory must move");
+    run("mkmeta", &[&options[..], &["-n"]].concat(), &list).expect(0).says("the directory must move");
+    // A series in which the sum changed is asked for.
+    run("check-paths", &["-C", &conf, "--from", "2.4.14", "--to", "2.4"], &list).expect(2).says("2.4 spans releases");
     let ran = run("check-paths", &["-C", &conf, "--from", "2.4.22", "--to", "2.5.17"], &list).expect(0);
     assert!(!ran.err.contains("must move"), "{}", ran.err);
 }

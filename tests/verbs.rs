@@ -73,6 +73,9 @@ fn other_servers_are_renamed_and_their_partitions_left_alone() {
     let list = b"a\t1 be1.example.com!0\tx\tl\t\nb\t0 0\tx\tl\t\nc\t8 be1.example.com!0\tx\tl\t\nd\t1 be1.example.com\tx\tl\t\ne\t16 (null)\t\n";
     let ran = run("remap-part", &["0=4", "--server", "be1.example.com=be2"], list).expect(0);
     let ran = ran.says("(2 renamed, 3 with another server, 2 remote, partition left alone)");
+    run("remap-part", &["--server", "be=fe"], b"user.x\t16 be!default \nuser.y\t0 default a\tlrs\t\n")
+        .expect(0)
+        .says("no entry has server be");
     ran.writes(b"a\t1 be2!0\tx\tl\t\nb\t0 4\tx\tl\t\nc\t8 be2!4\tx\tl\t\nd\t1 be2\tx\tl\t\ne\t16 (null)\t\n");
 }
 
@@ -85,6 +88,13 @@ fn only_what_is_named_and_what_is_below_it() {
     let ran = ran.says("--only: the list has no such mailbox: user.nobody");
     // A whole component: user.bobby is not below user.bob.
     assert_eq!(ran.lines(), [&lines(list)[..2], &lines(list)[3..4]].concat());
+    // What is named and then dropped was in the list.
+    let only = sandbox.write("only", "user.r\n");
+    let two = b"user.r\t1 be!default r\tlrs\t\nuser.b\t0 default b\tlrs\t\n";
+    run("parse", &["--drop", "remote", "--only", &only], two)
+        .expect(0)
+        .says("1 remote dropped, 1 not in --only")
+        .writes(b"");
     let only = sandbox.write("only", "user/bob\n");
     run("parse", &["--only", &only], list).expect(1).says("the list has none of these mailboxes");
     let only = sandbox.write("only", "\n");

@@ -5,7 +5,7 @@ use mbxtools::acl::{self, Pair, Reader, Rights, typed_rights};
 use mbxtools::command::main_of;
 use mbxtools::entry::{Changes, Entry, Kind, Span};
 use mbxtools::filter::{Filter, Heading, Run, Verdict, run};
-use mbxtools::options::{Common, KNOWN, Rejects, read_pairs, split_pair};
+use mbxtools::options::{Common, KNOWN, Rejects, SideFiles, read_pairs, split_pair};
 use mbxtools::outcome::{Account, Count, Name, Refusal, Report, Stop};
 use mbxtools::version::Era;
 use std::collections::{HashMap, HashSet};
@@ -77,6 +77,20 @@ const SUSPICIOUS: u64 = 10;
 /// What cyradm takes for rights. Read letter by letter, `all` would be a and l.
 const CYRADM_WORDS: [&[u8]; 7] = [b"none", b"read", b"post", b"append", b"write", b"delete", b"all"];
 
+/// What no entry had so far of what --id, --drop-id and --rights name.
+#[derive(Default)]
+struct Unmet {
+    renamed: HashSet<Vec<u8>>,
+    gone: HashSet<Vec<u8>>,
+    rights: HashSet<Vec<u8>>,
+}
+
+impl Unmet {
+    fn is_empty(&self) -> bool {
+        self.renamed.is_empty() && self.gone.is_empty() && self.rights.is_empty()
+    }
+}
+
 #[derive(Default)]
 struct Counts {
     entries: u64,
@@ -103,8 +117,8 @@ struct Rewrite {
     /// Which grants an entry has met already.
     met: Vec<bool>,
     drop_inert: bool,
-    /// What an option names and no entry had so far.
-    unmet: HashSet<Vec<u8>>,
+    /// What the options name and no entry had so far.
+    unmet: Unmet,
     scratch: Vec<u8>,
     /// The last plain macro string and what it became: most strings of a list are the same few.
     last: (Vec<u8>, Vec<u8>),
@@ -147,11 +161,12 @@ impl Rewrite {
 
     /// Takes note of what the options name. Once each was met, this is not called any more.
     fn meet(&mut self, pair: &Pair<'_>) {
-        self.unmet.remove(pair.identifier);
-        self.unmet.remove(pair.rights);
+        self.unmet.renamed.remove(pair.identifier);
         if let Some(name) = pair.identifier.strip_prefix(b"-") {
-            self.unmet.remove(name);
+            self.unmet.renamed.remove(name);
         }
+        self.unmet.gone.remove(pair.identifier);
+        self.unmet.rights.remove(pair.rights);
     }
 
     /// A name that is mapped takes its negative entries along: left behind, they would deny nothing to anybody.
@@ -176,7 +191,7 @@ impl Rewrite {
         if !self.rfc4314 {
             return false;
         }
-        if self.last.0 == pair.rights {
+        if !self.last.0.is_empty() && self.last.0 == pair.rights {
             self.scratch.extend_from_slice(&self.last.1);
             self.counts.macros += 1;
             return true;
@@ -214,7 +229,7 @@ impl Rewrite {
         }
         // What was rewritten before is explicit, and means the same to every reader that knows the letters.
         let (reader, text) = match in_scratch {
-            true => (Reader::new(Era::Annotate, self.deleteright), self.scratch.as_slice()),
+            true => (Reader::new(Era::Annotate, b'c'), self.scratch.as_slice()),
             false => (self.reader, pair.rights),
         };
         let reading = reader.read(text);
@@ -238,8 +253,9 @@ impl Rewrite {
 }
 
 impl Filter for Rewrite {
-    fn makes_rights_explicit(&self) -> bool {
-        self.rfc4314
+    fn leaves_rights_explicit(&self, before: bool) -> bool {
+        let brings_macros = self.whole.values().any(|new| new.contains(&b'c') || new.contains(&b'd'));
+        (before || self.rfc4314) && !brings_macros
     }
 
     fn begin(&mut self, heading: &Heading, _report: &mut Report) -> Result<(), Stop> {
@@ -251,6 +267,22 @@ impl Filter for Rewrite {
             _ => Era::Annotate,
         };
         self.reader = Reader::new(era, self.deleteright);
+        // Letters that the old server did not know, among others that are still to be read as it did: the next filter
+        // could not tell them apart.
+        let granted = self.grants.iter().map(|(_, rights)| {
+            let mut text = Vec::new();
+            rights.write(&mut text);
+            text
+        });
+        if let (Some(from), false) = (&releases.from, self.rfc4314)
+            && let Some(text) =
+                granted.chain(self.whole.values().cloned()).find(|text| self.reader.read(text).has_inert)
+        {
+            return Err(Stop::Trouble(format!(
+                "{} has letters that {from} did not know: add --rfc4314, which makes all rights of the list explicit",
+                Name(&text)
+            )));
+        }
         if let Some(to) = &heading.releases.to
             && to.era() == Era::Rfc2086
             && (self.rfc4314 || !self.grants.is_empty())
@@ -294,17 +326,22 @@ impl Filter for Rewrite {
     }
 
     fn end(&mut self, heading: &Heading, _account: &mut Account, report: &mut Report) -> Result<(), Stop> {
-        let mut unmet: Vec<_> = self.unmet.iter().collect();
-        unmet.sort();
-        for name in unmet {
-            report.remark(format_args!("no entry has {}", Name(name)));
+        for (what, names) in
+            [("identifier", &self.unmet.renamed), ("identifier", &self.unmet.gone), ("rights", &self.unmet.rights)]
+        {
+            let mut names: Vec<_> = names.iter().collect();
+            names.sort();
+            for name in names {
+                report.remark(format_args!("no entry has the {what} {}", Name(name)));
+            }
         }
         let Counts { stripped, macros, .. } = self.counts;
         match &heading.releases.from {
             Some(from) if stripped >= SUSPICIOUS && stripped > macros && !self.drop_inert => {
                 Err(Stop::Refused(format!(
                     "{} rights strings have k, x, t or e, which {from} did not know, and {} have c or d: the list is not \
-                 {from}'s, or was rewritten before, and would lose rights now (--drop-inert if it is right)",
+                 {from}'s, or was rewritten before, and would lose rights now. If it was, leave mbx-acl-rewrite out \
+                 (--drop-inert takes those letters away)",
                     Count(stripped),
                     Count(macros)
                 )))
@@ -330,6 +367,8 @@ fn main() -> ExitCode {
 }
 
 fn rewrite(options: Options, report: &mut Report) -> Result<Account, Stop> {
+    let reads = options.files.iter().map(OsString::as_os_str).chain(options.id_map.iter().map(|path| path.as_os_str()));
+    let mut side = SideFiles::beside(reads);
     let mut whole = HashMap::new();
     for word in &options.rights {
         match split_pair(word) {
@@ -382,7 +421,11 @@ fn rewrite(options: Options, report: &mut Report) -> Result<Account, Stop> {
     }
     let others = !(whole.is_empty() && identifiers.is_empty() && options.drop_id.is_empty() && grants.is_empty());
     let gone: HashSet<Vec<u8>> = options.drop_id.into_iter().map(OsString::into_vec).collect();
-    let unmet = whole.keys().chain(identifiers.keys()).chain(&gone).cloned().collect();
+    let unmet = Unmet {
+        renamed: identifiers.keys().cloned().collect(),
+        gone: gone.clone(),
+        rights: whole.keys().cloned().collect(),
+    };
     let mut filter = Rewrite {
         deleteright: options.deleteright,
         reader: Reader::new(Era::Annotate, options.deleteright),
@@ -398,7 +441,7 @@ fn rewrite(options: Options, report: &mut Report) -> Result<Account, Stop> {
         last: (Vec::new(), Vec::new()),
         counts: Counts::default(),
     };
-    Ok(run(Run::between(&options.common, &options.rejects, &options.files)?, &mut filter, report))
+    Ok(run(Run::between(&options.common, &options.rejects, &options.files, &mut side)?, &mut filter, report))
 }
 
 /// An identifier that a list can hold.

@@ -5,10 +5,9 @@ use mbxtools::command::main_of;
 use mbxtools::entry::{Changes, Entry, Kind, local_part};
 use mbxtools::filter::{Filter, Heading, Run, Verdict, run};
 use mbxtools::imapd_conf::Conf;
-use mbxtools::options::{Common, KNOWN, Limit, Rejects, SpoolOptions, side_file};
+use mbxtools::options::{Common, KNOWN, Limit, Rejects, SideFiles, SpoolOptions};
 use mbxtools::outcome::{Account, Count, Name, Report, Stop, reason};
-use mbxtools::spool::{Hash, Layout, Roots, Roster, as_path};
-use mbxtools::version::Release;
+use mbxtools::spool::{Ahead, Hash, Layout, Roots, Roster, as_path};
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::HashMap;
@@ -88,8 +87,7 @@ struct Check {
     roster: Roster,
     layout: Option<Layout>,
     /// Where the release that loads the list will look, if that is not the same.
-    next: Option<(Release, Layout)>,
-    next_path: Vec<u8>,
+    ahead: Option<Ahead>,
     /// Mailboxes with a domain, and how many of them are missing.
     with_domain: (u64, u64),
     to_move: u64,
@@ -127,18 +125,11 @@ impl Check {
         Ok(Partition { roots: roots.clone(), header, data, entries: 0, missing: 0, samples: Vec::new() })
     }
 
-    /// A mailbox that is where it was, and that the release to come will look for elsewhere.
-    fn tell_next(&mut self, entry: &Entry<'_>, report: &mut Report) -> Result<(), Stop> {
-        let Some((release, next)) = &self.next else { return Ok(()) };
-        let there = self.path.strip_suffix(b"/cyrus.header").unwrap_or(&self.path);
-        if next.path(entry.mailbox(), &mut self.next_path)?.is_ok() && self.next_path != there {
-            self.to_move += 1;
-            report.loss(
-                entry.at,
-                "the directory must move",
-                format_args!(" ({} is where it was; {release} looks for {})", Name(there), Name(&self.next_path)),
-                entry.mailbox(),
-            );
+    /// A mailbox that is where it was, and that the release to come may look for elsewhere.
+    fn tell_ahead(&mut self, entry: &Entry<'_>, report: &mut Report) -> Result<(), Stop> {
+        if let Some(ahead) = &mut self.ahead {
+            let here = self.path.strip_suffix(b"/cyrus.header").unwrap_or(&self.path);
+            self.to_move += u64::from(ahead.tell(entry, here, report)?);
         }
         Ok(())
     }
@@ -224,13 +215,7 @@ fn look(root: &OwnedFd, path: &[u8], shown: &Path, reads_all: bool) -> Result<Fo
 impl Filter for Check {
     fn begin(&mut self, heading: &Heading, _report: &mut Report) -> Result<(), Stop> {
         let layout = self.options.layout(&self.conf, heading.releases.from.as_ref())?;
-        if let Some(to) = &heading.releases.to
-            && let Ok(next) = Layout::new(&self.conf, Some(to))
-            && layout.is_told()
-            && !layout.same_rule(&next)
-        {
-            self.next = Some((to.clone(), next));
-        }
+        self.ahead = Ahead::new(&layout, &self.conf, heading.releases.to.as_ref())?;
         self.layout = Some(layout);
         Ok(())
     }
@@ -259,13 +244,14 @@ impl Filter for Check {
         let domain = u64::from(local_part(entry.mailbox()).len() < entry.mailbox().len());
         self.with_domain.0 += domain;
         if let Found::Header = look(&partition.header, &self.path, &partition.roots.header, self.reads_all)? {
-            self.tell_next(entry, report)?;
+            self.tell_ahead(entry, report)?;
             return Ok(Verdict::Pass);
         }
         if let Some(data) = &partition.data
             && let Found::Header = look(data, &self.path, &partition.roots.data, self.reads_all)?
         {
             self.not_moved += 1;
+            self.tell_ahead(entry, report)?;
             return Ok(Verdict::Pass);
         }
         partition.missing += 1;
@@ -311,7 +297,7 @@ impl Filter for Check {
                     .collect();
                 suspicious.sort_by_key(|(name, _)| *name);
                 for (name, part) in &suspicious {
-                    report.finding(
+                    report.told(
                         "partition missing",
                         format_args!(
                             "{} of {} mailboxes of partition {} are missing at {}{}",
@@ -324,14 +310,15 @@ impl Filter for Check {
                     );
                 }
                 let (all, missing) = self.with_domain;
-                if missing >= ALL_OF && missing == all && suspicious.is_empty() {
+                if self.keep {
+                    // It only reports.
+                } else if missing >= ALL_OF && missing == all && suspicious.is_empty() {
                     return Err(Stop::Refused(format!(
                         "all {} mailboxes with a domain are missing: does virtdomains of the configuration fit the \
                          spool? (--max-missing if it is right)",
                         Count(all)
                     )));
-                }
-                if !suspicious.is_empty() {
+                } else if !suspicious.is_empty() {
                     return Err(Stop::Refused(
                         "more than half of a partition is missing: a wrong map, or a disk that is not mounted? \
                          (--max-missing if it is right)"
@@ -361,6 +348,9 @@ fn main() -> ExitCode {
 }
 
 fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
+    let reads =
+        options.files.iter().map(OsString::as_os_str).chain(options.spool.config.iter().map(|path| path.as_os_str()));
+    let mut side = SideFiles::beside(reads);
     let conf = options.spool.conf(!options.partition.is_empty())?;
     let mut roster = Roster::new(&conf)?;
     for (name, dir) in SpoolOptions::pairs("--partition", &options.partition)? {
@@ -371,12 +361,11 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
         options: options.spool,
         roster,
         layout: None,
-        next: None,
-        next_path: Vec::new(),
+        ahead: None,
         with_domain: (0, 0),
         to_move: 0,
         partitions: HashMap::new(),
-        missing_file: options.missing.as_deref().map(|path| side_file(path, &options.files)).transpose()?,
+        missing_file: options.missing.as_deref().map(|path| side.make(path)).transpose()?,
         keep: options.keep,
         max_missing: options.max_missing,
         path: Vec::new(),
@@ -387,5 +376,5 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
         not_moved: 0,
         without: [("remote", 0), ("tombstones", 0), ("intermediates", 0)],
     };
-    Ok(run(Run::between(&options.common, &options.rejects, &options.files)?, &mut filter, report))
+    Ok(run(Run::between(&options.common, &options.rejects, &options.files, &mut side)?, &mut filter, report))
 }

@@ -133,6 +133,7 @@ impl Filter for Guard {
             sorter.push(&self.record)?;
         }
         if let Some(sorter) = &mut self.folded
+            && entry.kind() == Kind::Mailbox
             && let Some(name) = folded(entry.mailbox())
         {
             sorter.push(&[&name, &b"\0"[..], entry.mailbox()].concat())?;
@@ -181,7 +182,7 @@ impl Filter for Guard {
             let (old, _) = collect(
                 Input::sources_of(std::slice::from_ref(baseline)),
                 Releases::default(),
-                Purpose::Baseline,
+                Purpose::Other,
                 report,
             )?;
             let name = Name(baseline.as_bytes()).to_string();
@@ -199,12 +200,8 @@ impl Filter for Guard {
             }
         }
         if let Some(against) = &self.against {
-            let (other, dialect) = collect(
-                Input::sources_of(std::slice::from_ref(against)),
-                Releases::default(),
-                Purpose::Against,
-                report,
-            )?;
+            let (other, dialect) =
+                collect(Input::sources_of(std::slice::from_ref(against)), Releases::default(), Purpose::Other, report)?;
             let fields = fields(&self.compare, [heading.dialect, dialect])?;
             let name = Name(against.as_bytes()).to_string();
             compare(&sorted, &other, &fields, &Words::differs(&name), report)?;

@@ -6,9 +6,9 @@ use mbxtools::entry::{Changes, Entry, Kind};
 use mbxtools::filter::{Filter, Heading, Run, Verdict, run};
 use mbxtools::imapd_conf::Conf;
 use mbxtools::metadata::{DirMaker, Owner, Rules, mode_under};
-use mbxtools::options::{Common, KNOWN, Rejects, SpoolOptions};
+use mbxtools::options::{Common, KNOWN, Rejects, SideFiles, SpoolOptions};
 use mbxtools::outcome::{Account, Name, Report, Stop};
-use mbxtools::spool::{Layout, Roots, Roster, as_path};
+use mbxtools::spool::{Ahead, Layout, Roots, Roster, as_path};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -49,6 +49,7 @@ struct MkMeta {
     options: SpoolOptions,
     roster: Roster,
     layout: Option<Layout>,
+    ahead: Option<Ahead>,
     rules: Rules,
     makers: HashMap<PathBuf, DirMaker>,
     tail: Vec<u8>,
@@ -62,7 +63,9 @@ impl Filter for MkMeta {
     const LOOKS_ON: bool = false;
 
     fn begin(&mut self, heading: &Heading, _report: &mut Report) -> Result<(), Stop> {
-        self.layout = Some(self.options.layout(&self.conf, heading.releases.from.as_ref())?);
+        let layout = self.options.layout(&self.conf, heading.releases.from.as_ref())?;
+        self.ahead = Ahead::new(&layout, &self.conf, heading.releases.to.as_ref())?;
+        self.layout = Some(layout);
         Ok(())
     }
 
@@ -79,6 +82,9 @@ impl Filter for MkMeta {
         match layout.path(entry.mailbox(), &mut self.tail)? {
             Ok(()) => {}
             Err(refusal) => return Ok(Verdict::Refuse(refusal)),
+        }
+        if let Some(ahead) = &mut self.ahead {
+            ahead.tell(entry, &self.tail, report)?;
         }
         let dry_run = self.rules.dry_run;
         let mut note = |root: &std::path::Path, tail: &[u8]| {
@@ -135,12 +141,15 @@ fn main() -> ExitCode {
 }
 
 fn mkmeta(options: Options, report: &mut Report) -> Result<Account, Stop> {
+    let reads =
+        options.files.iter().map(OsString::as_os_str).chain(options.spool.config.iter().map(|path| path.as_os_str()));
+    let mut side = SideFiles::beside(reads);
     let conf = options.spool.conf(!options.meta.is_empty())?;
     let mut roster = Roster::new(&conf)?;
     for (name, dir) in SpoolOptions::pairs("--meta", &options.meta)? {
         roster.declare(name, Roots { data: PathBuf::new(), header: dir.clone(), meta: vec![dir] });
     }
-    let between = Run::between(&options.common, &options.rejects, &options.files)?;
+    let between = Run::between(&options.common, &options.rejects, &options.files, &mut side)?;
     let rules = Rules {
         dry_run: options.dry_run,
         owner: options.owner.as_deref().map(Owner::parse).transpose()?,
@@ -153,6 +162,7 @@ fn mkmeta(options: Options, report: &mut Report) -> Result<Account, Stop> {
         options: options.spool,
         roster,
         layout: None,
+        ahead: None,
         rules,
         makers: HashMap::new(),
         tail: Vec::new(),

@@ -6,7 +6,7 @@ use mbxtools::convert::{Converted, Converter, takes_as_it_is};
 use mbxtools::entry::{Changes, Entry, Kind};
 use mbxtools::filter::{Filter, Heading, Run, Seal, Verdict, run};
 use mbxtools::mbtype::Mbtype;
-use mbxtools::options::{Common, KNOWN, Rejects};
+use mbxtools::options::{Common, KNOWN, Rejects, SideFiles};
 use mbxtools::outcome::{Account, Name, Report, Stop};
 use mbxtools::stream::{Input, Source, stdout};
 use mbxtools::summary::{Format, Rows, Summary};
@@ -32,6 +32,10 @@ struct Options {
     /// Write a sealed list: it begins and ends with marks that the other filters check
     #[arg(long)]
     seal: bool,
+
+    /// Tell in the seal that mbx-acl-rewrite has been over the list already
+    #[arg(long, requires = "seal")]
+    rights_explicit: bool,
 
     /// Take the input for whole only if it ends with the line !mbx-end
     #[arg(long)]
@@ -177,13 +181,13 @@ impl Filter for Parse {
     }
 
     fn entry(&mut self, entry: &Entry<'_>, changes: &mut Changes, report: &mut Report) -> Result<Verdict, Stop> {
-        if let Some(kind) = self.drop.iter().find(|kind| kind.holds(entry)) {
-            return Ok(Verdict::Drop(kind.label()));
-        }
         if let Some(only) = &mut self.only
             && !only.holds(entry.mailbox())
         {
             return Ok(Verdict::Drop("not in --only"));
+        }
+        if let Some(kind) = self.drop.iter().find(|kind| kind.holds(entry)) {
+            return Ok(Verdict::Drop(kind.label()));
         }
         let verdict = match &mut self.converter {
             Some(converter) => match converter.convert(entry, changes, report) {
@@ -224,6 +228,8 @@ fn main() -> ExitCode {
 }
 
 fn parse(options: Options, report: &mut Report) -> Result<Account, Stop> {
+    let reads = options.files.iter().map(OsString::as_os_str).chain(options.only.iter().map(|path| path.as_os_str()));
+    let mut side = SideFiles::beside(reads);
     let looks = options.summary || options.format.is_some();
     let mut filter = Parse {
         drop: options.drop,
@@ -236,8 +242,9 @@ fn parse(options: Options, report: &mut Report) -> Result<Account, Stop> {
             None => View::Nothing,
         },
     };
-    let mut whole = Run::between(&options.common, &options.rejects, &options.files)?;
+    let mut whole = Run::between(&options.common, &options.rejects, &options.files, &mut side)?;
     whole.ended = options.ended;
+    whole.releases.rights_explicit = options.rights_explicit;
     if options.seal {
         whole.seal = Seal::Make;
     }

@@ -5,7 +5,7 @@ use mbxtools::command::main_of;
 use mbxtools::entry::{Changes, Entry, Kind};
 use mbxtools::filter::{Filter, Heading, Run, Verdict, run};
 use mbxtools::imapd_conf::Conf;
-use mbxtools::options::{Common, KNOWN, Rejects, read_pairs, side_file, split_pair, split_renames};
+use mbxtools::options::{Common, KNOWN, Rejects, SideFiles, read_pairs, split_pair, split_renames};
 use mbxtools::outcome::{Account, Name, Refusal, Report, Stop};
 use mbxtools::partition;
 use std::ffi::OsString;
@@ -150,7 +150,9 @@ impl Remap {
 
 impl Filter for Remap {
     fn entry(&mut self, entry: &Entry<'_>, changes: &mut Changes, _report: &mut Report) -> Result<Verdict, Stop> {
-        if !self.servers.list.is_empty() && (entry.server().is_some() || entry.kind() == Kind::Remote) {
+        // Tombstones and intermediates have no place to speak of.
+        let placed = matches!(entry.kind(), Kind::Mailbox | Kind::Remote);
+        if !self.servers.list.is_empty() && placed && (entry.server().is_some() || entry.kind() == Kind::Remote) {
             self.server(entry, changes);
         }
         match entry.kind() {
@@ -188,6 +190,9 @@ fn main() -> ExitCode {
 
 fn remap(options: Options, report: &mut Report) -> Result<Account, Stop> {
     let (pairs, files) = split_renames(options.operands);
+    let reads = files.iter().map(OsString::as_os_str);
+    let mut side =
+        SideFiles::beside(reads.chain(options.map.iter().chain(&options.config).map(|path| path.as_os_str())));
     let mut partitions = Renames::default();
     let mut servers = Renames::default();
     let mapped = options.map.iter().map(|path| read_pairs(path)).collect::<Result<Vec<_>, _>>()?;
@@ -211,7 +216,7 @@ fn remap(options: Options, report: &mut Report) -> Result<Account, Stop> {
     }
     let moves = match &options.moves {
         Some(path) => {
-            let mut writer = csv::Writer::from_writer(side_file(path, &files)?);
+            let mut writer = csv::Writer::from_writer(side.make(path)?);
             writer.write_record(["mailbox", "old", "new"]).map_err(|e| Stop::Trouble(format!("--moves: {e}")))?;
             Some(writer)
         }
@@ -227,5 +232,5 @@ fn remap(options: Options, report: &mut Report) -> Result<Account, Stop> {
         moved_servers: 0,
         remote: 0,
     };
-    Ok(run(Run::between(&options.common, &options.rejects, &files)?, &mut filter, report))
+    Ok(run(Run::between(&options.common, &options.rejects, &files, &mut side)?, &mut filter, report))
 }
