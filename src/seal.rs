@@ -25,7 +25,8 @@ pub struct Releases {
     pub from: Option<Release>,
     /// The release that will load it.
     pub to: Option<Release>,
-    /// Whether mbx-acl-rewrite has been over it: rights are explicit, and mean what they say, whatever `from` knew.
+    /// Whether mbx-acl-rewrite has been over it: its rights are to be read by the rule of 2.3.8 and later, whatever
+    /// letters `from` knew.
     pub rights_explicit: bool,
 }
 

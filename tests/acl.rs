@@ -179,7 +179,16 @@ fn the_seal_tells_what_the_rights_are() {
     // Letters that the old server did not know need the rest to be explicit, too.
     let old = read("migration/in.dump");
     let sealed = seal(&old, "2.2.13", "2.3.7", &[]);
-    run("acl-rewrite", &["--grant", "cyrus=lrswipkxtea"], &sealed).expect(2).says("add --rfc4314");
+    let granted = run("acl-rewrite", &["--grant", "cyrus=lrswipkxtea"], &sealed).expect(0).out;
+    assert!(explicit(&granted));
+    run("count-guard", &["--sealed", "--min", "103"], &granted).expect(0);
+    let slept = seal(b"user.a\tdefault\tbob\tlrskx\t\n", "2.2.13", "2.3.7", &[]);
+    run("acl-rewrite", &["--grant", "cyrus=lrswipkxtea"], &slept).expect(1).says("add --rfc4314): user.a");
+    let n = seal(b"user.a\t0 default a\tlrswipkxtecda\t\n", "2.4.22", "3.0.18", &[]);
+    for options in [["--grant", "a=n"], ["--rights", "lrswipkxtecda=lrswipkxtean"]] {
+        let with_n = run("acl-rewrite", &options, &n).expect(0).out;
+        run("count-guard", &["--sealed"], &with_n).expect(0).writes(b"user.a\t0 default a\tlrswipkxtean\t\n");
+    }
     let granted = run("acl-rewrite", &["--rfc4314", "--grant", "cyrus=lrswipkxtea"], &sealed).expect(0).out;
     run("count-guard", &["--sealed", "--min", "103"], &granted).expect(0);
     // And a list that was rewritten before it is sealed is told to be so.

@@ -117,6 +117,12 @@ struct Rewrite {
     /// Which grants an entry has met already.
     met: Vec<bool>,
     drop_inert: bool,
+    /// Whether a sealed list gets rights from the options and keeps the others as they are. What is written may have
+    /// letters that the old server did not know, so from here on the list is read by the rule of 2.3.8 and later, and
+    /// what stays must mean the same by it.
+    settles: bool,
+    /// Whether something in an entry does not.
+    unsettled: bool,
     /// What the options name and no entry had so far.
     unmet: Unmet,
     scratch: Vec<u8>,
@@ -155,6 +161,9 @@ impl Rewrite {
             changes.replace(Span::new(start, start + pair.rights.len()), &self.scratch);
             self.counts.rights += 1;
             changed = true;
+        } else if self.settles && !rights {
+            let later = Reader::new(Era::Annotate, b'c').read(pair.rights);
+            self.unsettled |= self.reader.read(pair.rights).rights != later.rights;
         }
         changed
     }
@@ -255,7 +264,7 @@ impl Rewrite {
 impl Filter for Rewrite {
     fn leaves_rights_explicit(&self, before: bool) -> bool {
         let brings_macros = self.whole.values().any(|new| new.contains(&b'c') || new.contains(&b'd'));
-        (before || self.rfc4314) && !brings_macros
+        (before || self.rfc4314 || self.settles) && !brings_macros
     }
 
     fn begin(&mut self, heading: &Heading, _report: &mut Report) -> Result<(), Stop> {
@@ -267,22 +276,9 @@ impl Filter for Rewrite {
             _ => Era::Annotate,
         };
         self.reader = Reader::new(era, self.deleteright);
-        // Letters that the old server did not know, among others that are still to be read as it did: the next filter
-        // could not tell them apart.
-        let granted = self.grants.iter().map(|(_, rights)| {
-            let mut text = Vec::new();
-            rights.write(&mut text);
-            text
-        });
-        if let (Some(from), false) = (&releases.from, self.rfc4314)
-            && let Some(text) =
-                granted.chain(self.whole.values().cloned()).find(|text| self.reader.read(text).has_inert)
-        {
-            return Err(Stop::Trouble(format!(
-                "{} has letters that {from} did not know: add --rfc4314, which makes all rights of the list explicit",
-                Name(&text)
-            )));
-        }
+        let writes = !self.whole.is_empty() || !self.grants.is_empty();
+        self.settles =
+            writes && !self.rfc4314 && heading.sealed && !releases.rights_explicit && releases.from.is_some();
         if let Some(to) = &heading.releases.to
             && to.era() == Era::Rfc2086
             && (self.rfc4314 || !self.grants.is_empty())
@@ -297,8 +293,15 @@ impl Filter for Rewrite {
     fn entry(&mut self, entry: &Entry<'_>, changes: &mut Changes, report: &mut Report) -> Result<Verdict, Stop> {
         let mut changed = false;
         self.met.fill(false);
+        self.unsettled = false;
         for pair in acl::pairs(entry.acl()) {
             changed |= self.pair(&pair, entry, changes, report);
+        }
+        if self.unsettled {
+            return Ok(Verdict::Refuse(Refusal::with(
+                "rights that the old server read differently",
+                "among what is written here nobody could tell them apart: add --rfc4314",
+            )));
         }
         if !self.grants.is_empty() && matches!(entry.kind(), Kind::Mailbox | Kind::Remote) {
             if !acl::is_closed(entry.acl()) {
@@ -435,6 +438,8 @@ fn rewrite(options: Options, report: &mut Report) -> Result<Account, Stop> {
         gone,
         met: vec![false; grants.len()],
         drop_inert: options.drop_inert,
+        settles: false,
+        unsettled: false,
         unmet,
         grants,
         scratch: Vec::new(),
