@@ -22,7 +22,7 @@ demo: all
 
 # The tests, and every check whose tool is here; MBX_REQUIRE_TOOLS=1 (as .ci/run sets it) makes a missing tool a failure.
 check: lint
-	$(CARGO) test --locked
+	$(CARGO) test --locked --lib --tests
 
 lint:
 	$(CARGO) fmt --check
