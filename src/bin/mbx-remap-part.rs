@@ -61,8 +61,8 @@ struct Rename {
 #[derive(Default)]
 struct Renames {
     list: Vec<Rename>,
-    /// The one that was wanted last: neighbours in a list mostly share a partition.
-    last: usize,
+    /// What was asked last, and where its rename stands: neighbours in a list mostly share a partition.
+    last: (Vec<u8>, Option<usize>),
 }
 
 impl Renames {
@@ -81,10 +81,12 @@ impl Renames {
 
     /// The new name of `old`, if it has one.
     fn of(&mut self, old: &[u8]) -> Option<&[u8]> {
-        if self.list.get(self.last).is_none_or(|last| last.old != old) {
-            self.last = self.list.binary_search_by(|known| known.old.as_slice().cmp(old)).ok()?;
+        if self.last.0 != old {
+            self.last.0.clear();
+            self.last.0.extend_from_slice(old);
+            self.last.1 = self.list.binary_search_by(|known| known.old.as_slice().cmp(old)).ok();
         }
-        let rename = &mut self.list[self.last];
+        let rename = self.list.get_mut(self.last.1?)?;
         rename.met = true;
         Some(&rename.new)
     }
@@ -150,12 +152,13 @@ impl Remap {
 
 impl Filter for Remap {
     fn entry(&mut self, entry: &Entry<'_>, changes: &mut Changes, _report: &mut Report) -> Result<Verdict, Stop> {
+        let kind = entry.kind();
         // Tombstones and intermediates have no place to speak of.
-        let placed = matches!(entry.kind(), Kind::Mailbox | Kind::Remote);
-        if !self.servers.list.is_empty() && placed && (entry.server().is_some() || entry.kind() == Kind::Remote) {
+        let placed = kind == Kind::Remote || (kind == Kind::Mailbox && entry.server().is_some());
+        if placed && !self.servers.list.is_empty() {
             self.server(entry, changes);
         }
-        match entry.kind() {
+        match kind {
             Kind::Mailbox => self.partition(entry, changes),
             Kind::Remote => {
                 self.remote += 1;

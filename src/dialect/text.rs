@@ -54,8 +54,12 @@ pub fn parse(line: &[u8], dialect: Dialect) -> Result<Fields, Refusal> {
 /// Sets the server apart, and takes off the stray blanks that the oldest dialect may have around a partition.
 fn split_place(line: &[u8], place: Span, dialect: Dialect) -> Result<(Option<Span>, Span), Refusal> {
     let (mut start, mut end) = (place.start(), place.end());
-    if dialect == Dialect::Bare && memchr(b' ', place.of(line)).is_some() {
-        let text = place.of(line);
+    let text = place.of(line);
+    // Places are a few bytes, and mostly a partition and nothing else.
+    if !text.is_empty() && !text.iter().any(|b| matches!(b, b' ' | b'!')) {
+        return Ok((None, place));
+    }
+    if dialect == Dialect::Bare && text.contains(&b' ') {
         start += text.len() - text.trim_ascii_start().len();
         end -= text.len() - text.trim_ascii_end().len();
         if start < end && memchr(b' ', &line[start..end]).is_some() {
