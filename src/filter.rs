@@ -471,22 +471,28 @@ impl<F: Filter> Running<'_, F> {
     /// nothing behind us takes what came before for a list.
     fn refuse(&mut self, line: &[u8], at: At<'_>, refusal: &Refusal, mailbox: &[u8]) -> Result<bool, Stop> {
         self.changes.clear();
+        self.count_refused(at, refusal, mailbox);
+        self.reject(&[line, b"\n"].concat())?;
+        Ok(false)
+    }
+
+    fn count_refused(&mut self, at: At<'_>, refusal: &Refusal, mailbox: &[u8]) {
         self.account.read += 1;
         self.account.refused += 1;
         self.report.refuse(at, refusal, mailbox);
-        match &mut self.rejects {
-            Some(file) => {
-                file.write_all(&[line, b"\n"].concat()).map_err(|e| Stop::io("cannot write the rejects", &e))?;
-            }
-            // A filter that only looks has no stream to end.
-            None if !self.aborted && self.output.is_some() => {
-                let mut mark = Vec::new();
-                seal::write_abort(self.report.tool(), &format!("{at}: {refusal}"), &mut mark);
-                self.refused = Some(mark);
-            }
-            None => {}
+        // A filter that only looks has no stream to end.
+        if self.rejects.is_none() && !self.aborted && self.output.is_some() {
+            let mut mark = Vec::new();
+            seal::write_abort(self.report.tool(), &format!("{at}: {refusal}"), &mut mark);
+            self.refused = Some(mark);
         }
-        Ok(false)
+    }
+
+    fn reject(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        match &mut self.rejects {
+            Some(file) => file.write_all(bytes).map_err(|e| Stop::io("cannot write the rejects", &e)),
+            None => Ok(()),
+        }
     }
 
     /// No server leaves the last newline out: without it the list was cut off, whatever becomes of the last entry.
@@ -500,19 +506,11 @@ impl<F: Filter> Running<'_, F> {
         if begins {
             let at = At { file: &block.file, line: block.line };
             self.nothing_behind_the_end(at)?;
-            self.account.read += 1;
-            self.account.refused += 1;
             let long = Refusal::with("line too long", format_args!("over {} bytes", crate::stream::MAX_LINE));
-            self.report.refuse(at, &long, first_field(block.bytes));
-            if self.rejects.is_none() && !self.aborted && self.output.is_some() {
-                let mut mark = Vec::new();
-                seal::write_abort(self.report.tool(), &format!("{at}: {long}"), &mut mark);
-                self.abort_with(&mark)?;
-            }
+            self.count_refused(at, &long, first_field(block.bytes));
+            self.write_abort()?;
         }
-        if let Some(file) = &mut self.rejects {
-            file.write_all(block.bytes).map_err(|e| Stop::io("cannot write the rejects", &e))?;
-        }
+        self.reject(block.bytes)?;
         match ends && !block.bytes.ends_with(b"\n") {
             true => Err(Stop::Refused(format!("{}:{}: {}", block.file, block.line, cut_off()))),
             false => Ok(u64::from(ends)),

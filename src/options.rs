@@ -3,7 +3,7 @@
 use crate::imapd_conf::Conf;
 use crate::outcome::{Name, Stop};
 use crate::seal::Releases;
-use crate::spool::Layout;
+use crate::spool::{Layout, Roots, Roster};
 use crate::version::Release;
 use clap::Args;
 use std::ffi::{OsStr, OsString};
@@ -77,7 +77,7 @@ pub struct SpoolOptions {
 
 impl SpoolOptions {
     /// The configuration: that of -C, or what the options tell if partitions are `declared` otherwise.
-    pub fn conf(&self, declared: bool) -> Result<Conf, Stop> {
+    fn conf(&self, declared: bool) -> Result<Conf, Stop> {
         match &self.config {
             Some(path) => Conf::read(path),
             None if declared => {
@@ -94,20 +94,29 @@ impl SpoolOptions {
         }
     }
 
+    /// The configuration, and the partitions that it declares or `words` of an option `NAME=DIR` do instead.
+    pub fn partitions(
+        &self,
+        option: &str,
+        words: &[OsString],
+        roots: fn(PathBuf) -> Roots,
+    ) -> Result<(Conf, Roster), Stop> {
+        let conf = self.conf(!words.is_empty())?;
+        let mut roster = Roster::new(&conf)?;
+        for word in words {
+            match split_pair(word) {
+                Some((name, dir)) if !name.is_empty() && !dir.is_empty() => {
+                    roster.declare(name, roots(PathBuf::from(OsStr::from_bytes(&dir))));
+                }
+                _ => return Err(Stop::Trouble(format!("{option} {}: NAME=DIR is wanted", word.display()))),
+            }
+        }
+        Ok((conf, roster))
+    }
+
     /// The layout, by the rules of --layout, else of the release that the list comes from.
     pub fn layout(&self, conf: &Conf, from: Option<&Release>) -> Result<Layout, Stop> {
         Layout::new(conf, self.layout.as_ref().or(from))
-    }
-
-    /// Splits the words of an option `NAME=DIR`.
-    pub fn pairs(option: &str, words: &[OsString]) -> Result<Vec<(Vec<u8>, PathBuf)>, Stop> {
-        let split = |word: &OsString| match split_pair(word) {
-            Some((name, dir)) if !name.is_empty() && !dir.is_empty() => {
-                Ok((name, PathBuf::from(OsStr::from_bytes(&dir))))
-            }
-            _ => Err(Stop::Trouble(format!("{option} {}: NAME=DIR is wanted", word.display()))),
-        };
-        words.iter().map(split).collect()
     }
 }
 
@@ -118,11 +127,12 @@ pub struct SideFiles {
 }
 
 impl SideFiles {
-    /// Beside what the command line `reads`.
-    pub fn beside<'a>(reads: impl IntoIterator<Item = &'a OsStr>) -> SideFiles {
+    /// Beside the list's files and what else the command line reads.
+    pub fn beside<'a>(operands: &[OsString], others: impl IntoIterator<Item = &'a PathBuf>) -> SideFiles {
         let streams = [std::io::stdin().as_fd().try_clone_to_owned(), std::io::stdout().as_fd().try_clone_to_owned()];
         let opened = streams.into_iter().flatten().map(|fd| File::from(fd).metadata());
-        let named = reads.into_iter().map(std::fs::metadata);
+        let others = others.into_iter().map(|path| path.as_os_str());
+        let named = operands.iter().map(OsString::as_os_str).chain(others).map(std::fs::metadata);
         // What is no file, /dev/null for one, can be written by many.
         let files = named.chain(opened).flatten().filter(std::fs::Metadata::is_file);
         SideFiles { taken: files.map(|meta| (meta.dev(), meta.ino())).collect() }

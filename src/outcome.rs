@@ -7,7 +7,6 @@
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 /// The four ends of a filter. The worst one seen is the exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -156,23 +155,15 @@ pub struct Report {
     quiet: bool,
     status: Status,
     alike: Vec<(&'static str, u64)>,
-    sink: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
 /// How many messages of one kind are shown before the rest are only counted.
-const ALIKE: u64 = 20;
+pub const ALIKE: u64 = 20;
 
 impl Report {
     /// Messages of `tool` go to stderr; notices only if not `quiet`.
     pub fn new(tool: &'static str, quiet: bool) -> Report {
-        // A closed or full stderr must not stop a migration: the status still tells.
-        let sink = Arc::new(|text: &str| drop(io::stderr().lock().write_all(text.as_bytes())));
-        Report { tool, quiet, status: Status::Done, alike: Vec::new(), sink }
-    }
-
-    /// The same, but the lines go to `sink`: for tests and fuzzers.
-    pub fn into_sink(tool: &'static str, sink: Arc<dyn Fn(&str) + Send + Sync>) -> Report {
-        Report { tool, quiet: false, status: Status::Done, alike: Vec::new(), sink }
+        Report { tool, quiet, status: Status::Done, alike: Vec::new() }
     }
 
     /// The name of the filter that speaks.
@@ -289,7 +280,8 @@ impl Report {
     }
 
     fn line(&self, text: fmt::Arguments<'_>) {
-        (self.sink)(&format!("{}: {text}\n", self.tool));
+        // A closed or full stderr must not stop a migration: the status still tells.
+        let _ = io::stderr().lock().write_all(format!("{}: {text}\n", self.tool).as_bytes());
     }
 }
 

@@ -370,8 +370,7 @@ fn main() -> ExitCode {
 }
 
 fn rewrite(options: Options, report: &mut Report) -> Result<Account, Stop> {
-    let reads = options.files.iter().map(OsString::as_os_str).chain(options.id_map.iter().map(|path| path.as_os_str()));
-    let mut side = SideFiles::beside(reads);
+    let mut side = SideFiles::beside(&options.files, &options.id_map);
     let mut whole = HashMap::new();
     for word in &options.rights {
         match split_pair(word) {

@@ -6,7 +6,7 @@ use mbxtools::entry::{Changes, Entry, Kind, local_part};
 use mbxtools::filter::{Filter, Heading, Run, Verdict, run};
 use mbxtools::imapd_conf::Conf;
 use mbxtools::options::{Common, KNOWN, Limit, Rejects, SideFiles, SpoolOptions};
-use mbxtools::outcome::{Account, Count, Name, Report, Stop, reason};
+use mbxtools::outcome::{ALIKE, Account, Count, Name, Report, Stop, reason};
 use mbxtools::spool::{Ahead, Hash, Layout, Roots, Roster, as_path};
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -221,13 +221,14 @@ impl Filter for Check {
     }
 
     fn entry(&mut self, entry: &Entry<'_>, _changes: &mut Changes, report: &mut Report) -> Result<Verdict, Stop> {
-        match entry.kind() {
+        let kind = entry.kind();
+        match kind {
             Kind::Mailbox => {}
             Kind::Remote => self.without[0].1 += 1,
             Kind::Tombstone => self.without[1].1 += 1,
             Kind::Intermediate => self.without[2].1 += 1,
         }
-        let (Some(layout), Kind::Mailbox) = (&self.layout, entry.kind()) else { return Ok(Verdict::Pass) };
+        let (Some(layout), Kind::Mailbox) = (&self.layout, kind) else { return Ok(Verdict::Pass) };
         match layout.path(entry.mailbox(), &mut self.path)? {
             Ok(()) => self.path.extend_from_slice(b"/cyrus.header"),
             Err(refusal) => return Ok(Verdict::Refuse(refusal)),
@@ -327,7 +328,7 @@ impl Filter for Check {
                 }
             }
         }
-        if self.missing > 20 && self.missing_file.is_none() {
+        if self.missing > ALIKE && self.missing_file.is_none() {
             report.remark("--missing FILE keeps the entries of all that are missing");
         }
         Ok(())
@@ -348,14 +349,9 @@ fn main() -> ExitCode {
 }
 
 fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
-    let reads =
-        options.files.iter().map(OsString::as_os_str).chain(options.spool.config.iter().map(|path| path.as_os_str()));
-    let mut side = SideFiles::beside(reads);
-    let conf = options.spool.conf(!options.partition.is_empty())?;
-    let mut roster = Roster::new(&conf)?;
-    for (name, dir) in SpoolOptions::pairs("--partition", &options.partition)? {
-        roster.declare(name, Roots { data: dir.clone(), header: dir, meta: Vec::new() });
-    }
+    let mut side = SideFiles::beside(&options.files, &options.spool.config);
+    let roots = |dir: PathBuf| Roots { data: dir.clone(), header: dir, meta: Vec::new() };
+    let (conf, roster) = options.spool.partitions("--partition", &options.partition, roots)?;
     let mut filter = Check {
         conf,
         options: options.spool,

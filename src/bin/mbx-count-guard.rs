@@ -123,7 +123,8 @@ impl Filter for Guard {
     }
 
     fn entry(&mut self, entry: &Entry<'_>, changes: &mut Changes, report: &mut Report) -> Result<Verdict, Stop> {
-        match entry.kind() {
+        let kind = entry.kind();
+        match kind {
             Kind::Mailbox | Kind::Remote => self.mailboxes += 1,
             Kind::Tombstone => self.apart[0].1 += 1,
             Kind::Intermediate => self.apart[1].1 += 1,
@@ -133,7 +134,7 @@ impl Filter for Guard {
             sorter.push(&self.record)?;
         }
         if let Some(sorter) = &mut self.folded
-            && entry.kind() == Kind::Mailbox
+            && kind == Kind::Mailbox
             && let Some(name) = folded(entry.mailbox())
         {
             sorter.push(&[&name, &b"\0"[..], entry.mailbox()].concat())?;

@@ -141,14 +141,9 @@ fn main() -> ExitCode {
 }
 
 fn mkmeta(options: Options, report: &mut Report) -> Result<Account, Stop> {
-    let reads =
-        options.files.iter().map(OsString::as_os_str).chain(options.spool.config.iter().map(|path| path.as_os_str()));
-    let mut side = SideFiles::beside(reads);
-    let conf = options.spool.conf(!options.meta.is_empty())?;
-    let mut roster = Roster::new(&conf)?;
-    for (name, dir) in SpoolOptions::pairs("--meta", &options.meta)? {
-        roster.declare(name, Roots { data: PathBuf::new(), header: dir.clone(), meta: vec![dir] });
-    }
+    let mut side = SideFiles::beside(&options.files, &options.spool.config);
+    let roots = |dir: PathBuf| Roots { data: PathBuf::new(), header: dir.clone(), meta: vec![dir] };
+    let (conf, roster) = options.spool.partitions("--meta", &options.meta, roots)?;
     let between = Run::between(&options.common, &options.rejects, &options.files, &mut side)?;
     let rules = Rules {
         dry_run: options.dry_run,

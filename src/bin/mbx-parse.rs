@@ -228,8 +228,7 @@ fn main() -> ExitCode {
 }
 
 fn parse(options: Options, report: &mut Report) -> Result<Account, Stop> {
-    let reads = options.files.iter().map(OsString::as_os_str).chain(options.only.iter().map(|path| path.as_os_str()));
-    let mut side = SideFiles::beside(reads);
+    let mut side = SideFiles::beside(&options.files, &options.only);
     let looks = options.summary || options.format.is_some();
     let mut filter = Parse {
         drop: options.drop,

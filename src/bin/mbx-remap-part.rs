@@ -193,9 +193,7 @@ fn main() -> ExitCode {
 
 fn remap(options: Options, report: &mut Report) -> Result<Account, Stop> {
     let (pairs, files) = split_renames(options.operands);
-    let reads = files.iter().map(OsString::as_os_str);
-    let mut side =
-        SideFiles::beside(reads.chain(options.map.iter().chain(&options.config).map(|path| path.as_os_str())));
+    let mut side = SideFiles::beside(&files, options.map.iter().chain(&options.config));
     let mut partitions = Renames::default();
     let mut servers = Renames::default();
     let mapped = options.map.iter().map(|path| read_pairs(path)).collect::<Result<Vec<_>, _>>()?;
