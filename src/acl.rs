@@ -126,6 +126,9 @@ impl Reader {
 }
 
 impl Rights {
+    /// None at all.
+    pub const NONE: Rights = Rights(0);
+
     /// Appends the letters in canonical order, without macros.
     pub fn write(self, out: &mut Vec<u8>) {
         let mut rest = self.0;
@@ -224,6 +227,25 @@ pub fn pairs(acl: &[u8]) -> impl Iterator<Item = Pair<'_>> {
         start = pair.end();
         Some(pair)
     })
+}
+
+/// An identifier that stands twice in an ACL.
+pub fn twice(acl: &[u8]) -> Option<&[u8]> {
+    let identifiers = || acl.split(|b| *b == b'\t').step_by(2);
+    // The parts of an ACL are closed by TABs, so the last of them is empty.
+    let count = memchr::memchr_iter(b'\t', acl).count() / 2;
+    if count < 2 {
+        return None;
+    }
+    if count <= 16 {
+        return identifiers()
+            .take(count)
+            .enumerate()
+            .find_map(|(i, one)| identifiers().take(i).any(|other| other == one).then_some(one));
+    }
+    let mut sorted: Vec<_> = identifiers().take(count).collect();
+    sorted.sort_unstable();
+    sorted.windows(2).find(|two| two[0] == two[1]).map(|two| two[0])
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Two lists side by side, and one list with itself, whatever their size, order and dialect.
 
-use crate::entry::{Changes, Entry};
+use crate::changes::Changes;
+use crate::entry::Entry;
 use crate::filter::{Filter, Run, Seal, Verdict, run};
 use crate::hold::{Kept, Records, Sorted, Sorter, kept, record_of, same_acl};
 use crate::outcome::{Name, Report, Status, Stop};

@@ -1,176 +1,20 @@
 //! An entry of one release as an entry of another, or why not.
 //!
 //! `mbx-parse --to` and the guard ask the same [`Converter`]: what must be written so that a release's
-//! `ctl_mboxlist -u` stores what is meant. The loaders themselves say nothing and exit 0 (`facts/migration.md`, "The loaders"; every probe of `loader.jsonl.gz` is a test of this file).
+//! `ctl_mboxlist -u` stores what is meant.
 
-use crate::acl::{self, Reader};
-use crate::entry::{Changes, Entry, Kind, Span, local_part};
+use crate::acl::{self, Reader, Rights};
+use crate::changes::Changes;
+use crate::dialect::{json, text};
+use crate::entry::{Entry, Kind, Member, Span};
+use crate::jmap_id;
+use crate::loader::Loader;
 use crate::mbtype::Mbtype;
 use crate::outcome::{Name, Refusal, Report};
 use crate::partition;
 use crate::seal::Releases;
 use crate::version::{Dialect, Era, Release, v};
-use memchr::memchr;
-
-/// The longest line, with its newline, that the loaders' `char buf[16384]` holds; the rest becomes a mailbox of its
-/// own (every text loader, 1.6 to 3.13).
-pub const MAX_LINE: usize = 16_383;
-
-/// The longest component: it is a directory's name.
-const MAX_COMPONENT: usize = 255;
-
-/// What the loader and the server of one release take.
-#[derive(Debug, Clone)]
-struct Loader {
-    release: Release,
-    max_name: usize,
-    dlist: Option<Dlist>,
-}
-
-/// How 2.5 to 3.3 store ACLs: as a dlist that they cannot always read back, and then the *whole* list is unreadable
-/// (`facts/acl.md` 7: measured on 2.5.17 and 3.0.18; 3.4.9 is fine, what lies between was not run).
-#[derive(Debug, Clone, Copy)]
-struct Dlist {
-    /// 2.5.0 to 2.5.11 die of a blank in an identifier, too (upstream issues 1851 and 2378).
-    no_blanks: bool,
-}
-
-impl Loader {
-    /// The loader of `release`.
-    fn new(release: &Release) -> Loader {
-        let dlist = release.since(v(2, 5, 0)) && !release.since(v(3, 4, 0));
-        Loader {
-            max_name: match () {
-                () if release.since(v(2, 3, 14)) => 1023,
-                () if release.since(v(2, 1, 0)) => 490,
-                () => 489,
-            },
-            dlist: dlist.then(|| Dlist { no_blanks: !release.since(v(2, 5, 12)) }),
-            release: release.clone(),
-        }
-    }
-
-    /// Whether this loader stores the entry, written in `length` bytes without its newline, as what it says.
-    fn takes(&self, entry: &Entry<'_>, mbtype: Mbtype, length: usize) -> Result<(), Refusal> {
-        self.takes_name(entry.mailbox())?;
-        if mbtype.has(Mbtype::REMOTE) {
-            self.takes_remote(entry)?;
-        }
-        if entry.partition().len() > partition::MAX_LEN {
-            let detail =
-                format!("{} bytes; every loader takes at most {}", entry.partition().len(), partition::MAX_LEN);
-            return Err(Refusal::with("partition name too long", detail));
-        }
-        if length >= MAX_LINE {
-            let detail = format!(
-                "{} bytes with its newline; the loader reads {MAX_LINE} and takes the rest for a mailbox",
-                length + 1
-            );
-            return Err(Refusal::with("line too long for the loader", detail));
-        }
-        if let Some(dlist) = self.dlist {
-            self.takes_dlist(entry, dlist)?;
-        }
-        Ok(())
-    }
-
-    fn takes_name(&self, mailbox: &[u8]) -> Result<(), Refusal> {
-        if mailbox.len() > self.max_name {
-            let detail = format!("{} bytes; {} takes at most {}", mailbox.len(), self.release, self.max_name);
-            return Err(Refusal::with("mailbox name too long", detail));
-        }
-        if mailbox.len() > MAX_COMPONENT {
-            let local = local_part(mailbox);
-            let domain = mailbox.len().saturating_sub(local.len() + 1);
-            let longest = local.split(|b| *b == b'.').map(<[u8]>::len).max().unwrap_or(0).max(domain);
-            if longest > MAX_COMPONENT {
-                let detail = format!("{longest} bytes; no directory can have a name of more than {MAX_COMPONENT}");
-                return Err(Refusal::with("component of the name too long", detail));
-            }
-        }
-        if self.release.since(v(3, 0, 0)) {
-            if mailbox.first() == Some(&b'$') {
-                return Err(Refusal::with(
-                    "name begins with $",
-                    format!("{} keeps such records for itself and never shows the mailbox", self.release),
-                ));
-            }
-            if loses_its_stamp(mailbox) {
-                let detail = format!(
-                    "{} takes the last part for a time of deletion, and so another mailbox's directory for this one's",
-                    self.release
-                );
-                return Err(Refusal::with("DELETED name without a stamp", detail));
-            }
-        }
-        Ok(())
-    }
-
-    fn takes_type(&self, mbtype: Mbtype) -> Result<(), Refusal> {
-        if mbtype == Mbtype::EMAIL {
-            return Ok(());
-        }
-        if mbtype.has(Mbtype::RESERVE) {
-            // Measured on 2.3.7 and 2.3.19 with mbtype 2 and 6: messages and cyrus.* files are gone after a start.
-            let detail = format!(
-                "mbtype {mbtype}: at its next start the server deletes the mailbox with its mail; a CREATE was never finished: make it 0 (and local, without server!), or --drop reserve"
-            );
-            return Err(Refusal::with("reserved mailbox", detail));
-        }
-        if let Some(unknown) = mbtype.unknown_to(&self.release) {
-            let detail = format!("mbtype {mbtype}, {}; {} does not know {}", mbtype.names(), self.release, unknown);
-            return Err(Refusal::with("type that the target does not have", detail));
-        }
-        Ok(())
-    }
-
-    fn takes_remote(&self, entry: &Entry<'_>) -> Result<(), Refusal> {
-        let kind = "remote mailbox";
-        if !self.release.since(v(2, 5, 0)) {
-            return Ok(());
-        }
-        if !self.release.since(v(3, 0, 0)) {
-            return Err(Refusal::with(
-                kind,
-                format!("{} does not split server!partition when it loads; --drop remote", self.release),
-            ));
-        }
-        match entry.server() {
-            // 3.0 splits at the last `!`: `a!b!c` was stored as `b!c` (3.0.18).
-            Some(_) if memchr(b'!', entry.partition()).is_some() => {
-                Err(Refusal::with(kind, format!("{} keeps only one of two servers", self.release)))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn takes_dlist(&self, entry: &Entry<'_>, dlist: Dlist) -> Result<(), Refusal> {
-        let bad = |b: &u8| matches!(b, b'"' | b'%' | b'\\' | 0x80..);
-        let mend = "mbx-acl-rewrite --id or --drop-id mends it";
-        let whole = |what, found: String| {
-            let detail = format!("{found}: {} could not read its whole list back", self.release);
-            Err(Refusal::with(what, detail))
-        };
-        if let Some(b) = entry.server().unwrap_or_default().iter().chain(entry.partition()).find(|b| bad(b)) {
-            return whole("partition or server name with a byte that breaks the list", format!("byte {}", show(*b)));
-        }
-        let acl = entry.acl();
-        let longest_part = || acl.split(|b| *b == b'\t').map(<[u8]>::len).max().unwrap_or(0);
-        if acl.iter().any(bad) {
-            let parts = acl.split(|b| *b == b'\t').filter(|part| part.iter().any(bad));
-            let parts: Vec<String> = parts.take(5).map(|part| Name(part).to_string()).collect();
-            return whole("ACL with a byte that breaks the list", format!("in {}; {mend}", parts.join(" and in ")));
-        }
-        if acl.len() >= 1024 && longest_part() >= 1024 {
-            return whole("ACL with a part that breaks the list", format!("{} bytes; {mend}", longest_part()));
-        }
-        if dlist.no_blanks && acl.contains(&b' ') {
-            return whole("identifier with a blank", mend.to_string());
-        }
-        Ok(())
-    }
-}
-
+use std::collections::HashSet;
 /// An entry that is not to be converted: only what its readers disagree about is asked. `latest` is the release that
 /// the list is for, if anybody told.
 pub fn takes_as_it_is(entry: &Entry<'_>, latest: Option<&Release>, report: &mut Report) -> Result<(), Refusal> {
@@ -208,27 +52,6 @@ fn unclosed(entry: &Entry<'_>, what: &str) -> Refusal {
     Refusal::with("ACL not closed by a TAB", format_args!("{at}: {what}"))
 }
 
-fn show(byte: u8) -> String {
-    match byte {
-        b' '..=b'~' => char::from(byte).to_string(),
-        _ => format!("\\x{byte:02x}"),
-    }
-}
-
-/// Whether 3.0 and later would take a `DELETED` name's directory for another mailbox's: they read the last of three
-/// and more components as a hexadecimal stamp, and write it back as they read it (`facts/layout.md` 1b).
-fn loses_its_stamp(mailbox: &[u8]) -> bool {
-    let local = local_part(mailbox);
-    if !local.starts_with(b"DELETED.") || local.iter().filter(|b| **b == b'.').count() < 2 {
-        return false;
-    }
-    let stamp = local.rsplit(|b| *b == b'.').next().unwrap_or_default();
-    let canonical = (1..=8).contains(&stamp.len())
-        && stamp[0] != b'0'
-        && stamp.iter().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F'));
-    !canonical
-}
-
 /// What was found about an entry that can be loaded.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Converted {
@@ -249,6 +72,8 @@ pub struct Converter {
     readers: Option<(Reader, Reader)>,
     /// The last rights that both read alike: most strings of a list are the same few.
     alike: Vec<u8>,
+    /// An ACL whose identifiers were united.
+    united: Vec<u8>,
     /// Whether rights that the two releases read differently are refused: behind mbx-parse, nothing mends them any more.
     strict: bool,
 }
@@ -272,6 +97,7 @@ impl Converter {
             loader: Loader::new(to),
             readers: from_era.filter(|era| *era != to.era()).map(|era| (reader(era), reader(to.era()))),
             alike: Vec::new(),
+            united: Vec::new(),
             strict: to.era() == Era::Rfc2086,
         }
     }
@@ -292,57 +118,168 @@ impl Converter {
         report: &mut Report,
     ) -> Result<Converted, Refusal> {
         let kind = entry.kind();
-        // 2.4 knows the bit, but prints no tombstones, and its mbpath dies of one that was loaded.
-        if kind == Kind::Tombstone && !self.to.since(v(2, 5, 0)) {
-            return Ok(Converted::Dropped("tombstones dropped"));
-        }
-        if kind == Kind::Intermediate && entry.partition() == partition::NULL && !self.to.since(v(3, 1, 9)) {
-            return Ok(Converted::Dropped("intermediates dropped"));
+        let dialect = self.to.dialect();
+        if let Some(why) = self.drops(entry, kind) {
+            return Ok(Converted::Dropped(why));
         }
         let mbtype = self.mbtype_of(entry, kind, report)?;
         self.keeps_rights(entry, report)?;
-        let dialect = self.to.dialect();
-        // Loaders read `00` and `0` alike, and write the latter.
-        let padded = entry
-            .fields
-            .mbtype
-            .is_some_and(|(span, _)| span.end() - span.start() > 1 && entry.bytes[span.start()] == b'0');
-        let convert = dialect != entry.dialect || padded || entry.fields.place != trimmed(entry);
-        if convert {
-            if !acl::is_closed(entry.acl()) {
-                return Err(unclosed(entry, "what its last identifier may do hangs on the release: mend the line"));
+        match (entry.dialect, dialect) {
+            (from, Dialect::Json) => {
+                // Before what JSON cannot hold is written. Lines may have any length there.
+                self.loader.takes(entry, mbtype, 0)?;
+                match from {
+                    Dialect::Json => self.complete(entry, changes)?,
+                    _ => self.write_object(entry, mbtype, changes, report)?,
+                }
             }
-            let fields = &entry.fields;
-            let separator = if dialect == Dialect::Blank { b' ' } else { b'\t' };
-            changes.replace_with(Span::new(fields.mailbox.end() + 1, fields.acl.start()), |text| {
-                if dialect != Dialect::Bare {
-                    match mbtype {
-                        Mbtype::EMAIL => text.extend_from_slice(b"0 "),
-                        mbtype => text.extend_from_slice(format!("{mbtype} ").as_bytes()),
-                    }
-                }
-                if let Some(server) = entry.server() {
-                    text.extend_from_slice(server);
-                    text.push(b'!');
-                }
-                text.extend_from_slice(entry.partition());
-                text.push(separator);
-            });
+            (Dialect::Json, _) => {
+                changes.replace_with(Span::new(0, entry.bytes.len()), |line| {
+                    line.extend_from_slice(entry.mailbox());
+                    line.push(b'\t');
+                    text::write_place(entry, mbtype, dialect, line);
+                    line.extend_from_slice(entry.acl());
+                });
+            }
+            _ => self.write_place(entry, mbtype, changes)?,
         }
-        self.loader.takes(entry, mbtype, changes.length_of(entry.bytes.len()))?;
-        if convert {
+        if dialect != Dialect::Json {
+            self.loader.takes(entry, mbtype, changes.length_of(entry.bytes.len()))?;
+        }
+        if !changes.is_empty() {
             return Ok(Converted::Changed);
         }
         takes_as_it_is(entry, Some(&self.to), report)?;
         Ok(Converted::AsItIs)
     }
 
+    /// What the target's loader would make something else of, or nothing at all.
+    fn drops(&self, entry: &Entry<'_>, kind: Kind) -> Option<&'static str> {
+        let placeless = entry.partition().is_empty() || entry.partition() == partition::NULL;
+        let json = self.to.dialect() == Dialect::Json;
+        match kind {
+            // 2.4 knows the bit, but prints no tombstones, and its mbpath dies of one that was loaded; 3.6 and later
+            // skip what has no partition, and complain of it.
+            Kind::Tombstone if !self.to.since(v(2, 5, 0)) || (json && placeless) => Some("tombstones dropped"),
+            Kind::Intermediate if placeless && (json || !self.to.since(v(3, 1, 9))) => Some("intermediates dropped"),
+            _ => None,
+        }
+    }
+
+    /// A line as a line of another text dialect.
+    fn write_place(&self, entry: &Entry<'_>, mbtype: Mbtype, changes: &mut Changes) -> Result<(), Refusal> {
+        let dialect = self.to.dialect();
+        let fields = &entry.fields;
+        // Loaders read `00` and `0` alike, and write the latter.
+        let padded =
+            fields.mbtype.is_some_and(|(span, _)| span.end() - span.start() > 1 && entry.values[span.start()] == b'0');
+        if dialect == entry.dialect && !padded && fields.place == trimmed(entry) {
+            return Ok(());
+        }
+        if !acl::is_closed(entry.acl()) {
+            return Err(unclosed(entry, "what its last identifier may do hangs on the release: mend the line"));
+        }
+        changes.replace_with(Span::new(fields.mailbox.end() + 1, fields.acl.start()), |line| {
+            text::write_place(entry, mbtype, dialect, line);
+        });
+        Ok(())
+    }
+
+    /// A line as a member of a JSON list.
+    fn write_object(
+        &mut self,
+        entry: &Entry<'_>,
+        mbtype: Mbtype,
+        changes: &mut Changes,
+        report: &mut Report,
+    ) -> Result<(), Refusal> {
+        if !acl::is_closed(entry.acl()) {
+            return Err(unclosed(entry, "what its last identifier may do hangs on the release: mend the line"));
+        }
+        let mut acl = entry.acl();
+        if acl.iter().any(|b| matches!(b, b'"' | b'%' | b'\\' | 0x80..)) {
+            // SETACL and new flags write the ACL into cyrus.header as a literal, which 3.6.1 does not read back: "Invalid
+            // identifier" from then on (seen; 3.8 and later were not tried).
+            let what = format!(
+                " (with one of \" % \\, or 8 bits: {} may not open the mailbox any more once it has written \
+                                its cyrus.header; mbx-acl-rewrite --id or --drop-id mends it)",
+                self.to
+            );
+            report.notice(entry.at, "identifier that breaks a cyrus.header", what, entry.mailbox());
+        }
+        if let Some(twice) = acl::twice(acl) {
+            let what = format!(" ({}: JSON holds one, which gets the rights of both)", Name(twice));
+            report.notice(entry.at, "identifier twice in one ACL", what, entry.mailbox());
+            self.unite(acl);
+            acl = &self.united;
+        }
+        let mut written = Some(());
+        changes.replace_with(Span::new(0, entry.bytes.len()), |text| written = json::write(entry, mbtype, acl, text));
+        written.ok_or_else(|| {
+            let detail = format!("mbtype {mbtype}, {}; JSON has a letter for one", mbtype.names());
+            Refusal::with("type that the target does not have", detail)
+        })
+    }
+
+    /// Puts an ACL with each identifier once, at its first place with the rights of all, into `united`.
+    fn unite(&mut self, acl: &[u8]) {
+        let era = self.from.as_ref().map_or(Era::Annotate, Release::era);
+        let reader = Reader::new(era, b'c');
+        self.united.clear();
+        let mut seen: HashSet<&[u8]> = HashSet::new();
+        for pair in acl::pairs(acl) {
+            if !seen.insert(pair.identifier) {
+                continue;
+            }
+            self.united.extend_from_slice(pair.identifier);
+            self.united.push(b'\t');
+            let all = || acl::pairs(acl).filter(|other| other.identifier == pair.identifier).map(|other| other.rights);
+            if all().count() == 1 {
+                self.united.extend_from_slice(pair.rights);
+            } else if matches!(era, Era::Rfc2086 | Era::Additive) {
+                // c and d mean what they mean, whatever stands beside them.
+                let mut letters = all().flatten().fold([false; 256], |mut set, letter| {
+                    set[usize::from(*letter)] = true;
+                    set
+                });
+                for letter in all().flatten() {
+                    if std::mem::take(&mut letters[usize::from(*letter)]) {
+                        self.united.push(*letter);
+                    }
+                }
+            } else {
+                all().fold(Rights::NONE, |sum, rights| sum.union(reader.read(rights).rights)).write(&mut self.united);
+            }
+            self.united.push(b'\t');
+        }
+    }
+
+    /// A JSON entry for another release of JSON.
+    fn complete(&self, entry: &Entry<'_>, changes: &mut Changes) -> Result<(), Refusal> {
+        if self.strict {
+            return self.loader.has_all(entry);
+        }
+        if self.loader.wants_jmap_id()
+            && entry.member(Member::JmapId).is_none_or(<[u8]>::is_empty)
+            && let Some(uniqueid) = entry.member(Member::Uniqueid).filter(|id| !id.is_empty())
+        {
+            changes.put_member(entry, Member::JmapId, &jmap_id::of(uniqueid));
+        }
+        Ok(())
+    }
+
     /// The type for the target: kept, or told by the place where the oldest dialect has none.
     fn mbtype_of(&self, entry: &Entry<'_>, kind: Kind, report: &mut Report) -> Result<Mbtype, Refusal> {
         let to = self.to.dialect();
+        // Directories are by name up to 3.5, and 3.6 must be told so.
+        let by_name = match (entry.dialect, to, kind) {
+            (Dialect::Json, _, _) | (_, Dialect::Bare | Dialect::Tab | Dialect::Blank, _) => Mbtype::EMAIL,
+            (_, Dialect::Json, Kind::Mailbox) => Mbtype::LEGACY,
+            _ => Mbtype::EMAIL,
+        };
         let Some(mbtype) = entry.mbtype() else {
             if kind != Kind::Remote {
-                return Ok(Mbtype::EMAIL);
+                return Ok(by_name);
             }
             if to == Dialect::Bare {
                 let what = ": the loader takes remote mailboxes for local ones up to 2.3.3 (--drop remote)";
@@ -353,6 +290,15 @@ impl Converter {
             let what = ": the old list does not tell remote (1) from moving (8); written as remote";
             report.notice(entry.at, "server!partition without a type", what, entry.mailbox());
             return Ok(Mbtype::REMOTE);
+        };
+        let mbtype = match (entry.dialect, to) {
+            (Dialect::Json, Dialect::Json) => mbtype,
+            (Dialect::Json, _) if kind == Kind::Mailbox && !mbtype.has(Mbtype::LEGACY) => {
+                let detail = format!("no l in its mbtype; {} looks for it by name", self.to);
+                return Err(Refusal::with("directory by uniqueid", detail));
+            }
+            (Dialect::Json, _) => mbtype.without(Mbtype::LEGACY),
+            _ => mbtype,
         };
         if to == Dialect::Bare && mbtype != Mbtype::EMAIL {
             let detail = format!("mbtype {mbtype}, {}; lists up to 2.3.3 have no types", mbtype.names());
@@ -367,7 +313,7 @@ impl Converter {
             let detail = format!("mbtype {mbtype} says that it is local");
             return Err(Refusal::with("server!partition of a local mailbox", detail));
         }
-        Ok(mbtype)
+        Ok(mbtype.with(by_name))
     }
 
     /// A remote entry without `!`: up to 2.4 the place is the server, from 2.5 on the partition, the server left out.
@@ -376,6 +322,9 @@ impl Converter {
         let kind = "remote mailbox without server!partition";
         match &self.from {
             _ if entry.server().is_some() => Ok(()),
+            _ if self.to.dialect() == Dialect::Json => {
+                Err(Refusal::with(kind, format!("{} would look for it here; --drop remote", self.to)))
+            }
             Some(from) if from.since(v(2, 5, 0)) && !to_split => {
                 Err(Refusal::with(kind, format!("{from} left the server out; --drop remote")))
             }

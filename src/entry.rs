@@ -1,4 +1,4 @@
-//! One entry of a mailbox list: slices of the bytes it came from, and what is to be changed in them.
+//! One entry of a mailbox list: slices of the bytes it came from.
 
 use crate::mbtype::Mbtype;
 use crate::outcome::At;
@@ -36,21 +36,117 @@ impl Span {
     }
 }
 
-/// Where the fields of an entry stand in its bytes.
+/// Where the fields of an entry stand in its values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fields {
     /// The mailbox's internal name.
     pub mailbox: Span,
-    /// The mbtype field with its value; the oldest dialect has none.
+    /// The mbtype field with what it says; the oldest dialect has none.
     pub mbtype: Option<(Span, Mbtype)>,
     /// What stands before the `!` of `server!partition`.
     pub server: Option<Span>,
     /// The partition without stray blanks; for some remote entries the server.
     pub partition: Span,
-    /// Everything between the mailbox (or its mbtype) and the ACL, stray blanks included.
+    /// In text, everything between the mailbox (or its mbtype) and the ACL, stray blanks included.
     pub place: Span,
-    /// The ACL, to the end of the entry.
+    /// The ACL: `identifier TAB rights TAB` for each pair.
     pub acl: Span,
+}
+
+/// The members of a JSON entry that Cyrus knows, in the order in which `ctl_mboxlist -d` prints them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Member {
+    /// Ignored by the loader, which takes the entry's key.
+    Name,
+    /// Ignored by the loader, which takes the time of day.
+    Mtime,
+    /// 32 bits, in decimal.
+    Uidvalidity,
+    /// 64 bits, in decimal.
+    Createdmodseq,
+    /// 64 bits, in decimal.
+    Foldermodseq,
+    /// Letters.
+    Mbtype,
+    /// Of tombstones there is none.
+    Partition,
+    /// Of remote mailboxes.
+    Server,
+    /// An object of rights by identifier.
+    Acl,
+    /// Without it the loader skips the entry.
+    Uniqueid,
+    /// Without it the loader of 3.13.1 and later skips the entry.
+    JmapId,
+    /// Never seen in a dump, but read by the loader.
+    LegacySpecialuse,
+    /// An array of objects, in dumps always empty.
+    NameHistory,
+}
+
+impl Member {
+    /// All of them, and what they are called.
+    pub const ALL: [(Member, &'static str); 13] = [
+        (Member::Name, "name"),
+        (Member::Mtime, "mtime"),
+        (Member::Uidvalidity, "uidvalidity"),
+        (Member::Createdmodseq, "createdmodseq"),
+        (Member::Foldermodseq, "foldermodseq"),
+        (Member::Mbtype, "mbtype"),
+        (Member::Partition, "partition"),
+        (Member::Server, "server"),
+        (Member::Acl, "acl"),
+        (Member::Uniqueid, "uniqueid"),
+        (Member::JmapId, "jmapId"),
+        (Member::LegacySpecialuse, "legacy_specialuse"),
+        (Member::NameHistory, "name_history"),
+    ];
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        Member::ALL[self as usize].1
+    }
+}
+
+/// Where a member of a JSON entry stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Where its name begins in the entry's bytes.
+    pub start: u32,
+    /// Its value in the entry's bytes, a string's quotes included.
+    pub value: Span,
+    /// A string's text in the entry's values.
+    pub text: Span,
+}
+
+/// Where the members of a JSON entry stand. Used again for every entry, so that nothing is allocated.
+#[derive(Clone, Debug, Default)]
+pub struct Members {
+    /// Those that Cyrus knows, as far as they are there.
+    pub known: [Option<Place>; Member::ALL.len()],
+    /// Identifier and rights of each pair of the ACL, in the entry's bytes.
+    pub pairs: Vec<(Span, Span)>,
+    /// The partitions in the name history.
+    pub history: Vec<Place>,
+    /// What stands between two members, and between a name and its value: what is added is written alike.
+    pub between: Option<Span>,
+    /// See `between`.
+    pub colon: Span,
+}
+
+impl Members {
+    /// Forgets the last entry.
+    pub fn clear(&mut self) {
+        self.known = Default::default();
+        self.pairs.clear();
+        self.history.clear();
+        self.between = None;
+    }
+
+    /// Where a member stands.
+    pub fn place(&self, member: Member) -> Option<&Place> {
+        self.known[member as usize].as_ref()
+    }
 }
 
 /// What an entry stands for, as far as its own server is concerned.
@@ -69,20 +165,29 @@ pub enum Kind {
 /// One entry as it was read. The bytes are the input buffer's own.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
-    /// The entry as it came, without its newline.
+    /// The entry as it came: a line without its newline, or a member of the list's JSON object.
     pub bytes: &'a [u8],
+    /// What its fields are slices of: its bytes in text, the texts of its strings in JSON.
+    pub values: &'a [u8],
+    /// Where its members stand in JSON.
+    pub members: Option<&'a Members>,
     /// Where it came from.
     pub at: At<'a>,
     /// The dialect it is written in.
     pub dialect: Dialect,
-    /// Where its fields stand.
+    /// Where its fields stand in its values.
     pub fields: Fields,
 }
 
 impl<'a> Entry<'a> {
+    /// An entry that is a line of text.
+    pub fn of_line(line: &'a [u8], at: At<'a>, dialect: Dialect, fields: Fields) -> Entry<'a> {
+        Entry { bytes: line, values: line, members: None, at, dialect, fields }
+    }
+
     /// The mailbox's internal name.
     pub fn mailbox(&self) -> &'a [u8] {
-        self.fields.mailbox.of(self.bytes)
+        self.fields.mailbox.of(self.values)
     }
 
     /// The mbtype, if the dialect has one.
@@ -92,17 +197,22 @@ impl<'a> Entry<'a> {
 
     /// The server of `server!partition`.
     pub fn server(&self) -> Option<&'a [u8]> {
-        self.fields.server.map(|span| span.of(self.bytes))
+        self.fields.server.map(|span| span.of(self.values))
     }
 
-    /// The partition, without a server and without stray blanks.
+    /// The partition, without a server and without stray blanks; empty where JSON has none.
     pub fn partition(&self) -> &'a [u8] {
-        self.fields.partition.of(self.bytes)
+        self.fields.partition.of(self.values)
     }
 
     /// The ACL.
     pub fn acl(&self) -> &'a [u8] {
-        self.fields.acl.of(self.bytes)
+        self.fields.acl.of(self.values)
+    }
+
+    /// The text of a JSON member that is a string; text has none of those that are no fields.
+    pub fn member(&self, member: Member) -> Option<&'a [u8]> {
+        self.members?.place(member).map(|place| place.text.of(self.values))
     }
 
     /// What the entry stands for. The oldest dialect has no types: there `server!partition` and what can only be a host
@@ -130,73 +240,5 @@ pub fn local_part(mailbox: &[u8]) -> &[u8] {
     match memchr::memchr(b'!', mailbox) {
         Some(at) => &mailbox[at + 1..],
         None => mailbox,
-    }
-}
-
-/// What is to be changed in one entry: stretches of it, each with what stands there instead. Used again for every
-/// entry, so that nothing is allocated.
-#[derive(Default, Debug)]
-pub struct Changes {
-    list: Vec<(Span, Span)>,
-    text: Vec<u8>,
-}
-
-impl Changes {
-    /// Forgets the last entry's changes.
-    pub fn clear(&mut self) {
-        self.list.clear();
-        self.text.clear();
-    }
-
-    /// Whether nothing is to be changed.
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
-    /// Puts `with` where `span` stands. Changes come in the order of the entry's bytes and do not overlap.
-    pub fn replace(&mut self, span: Span, with: &[u8]) {
-        self.replace_with(span, |text| text.extend_from_slice(with));
-    }
-
-    /// The same with what `write` appends to the buffer that it is given.
-    pub fn replace_with(&mut self, span: Span, write: impl FnOnce(&mut Vec<u8>)) {
-        debug_assert!(self.list.last().is_none_or(|(last, _)| last.end() <= span.start()));
-        let from = self.text.len();
-        write(&mut self.text);
-        self.list.push((span, Span::new(from, self.text.len())));
-    }
-
-    /// How long an entry of `len` bytes becomes.
-    pub fn length_of(&self, len: usize) -> usize {
-        let delta = |span: &Span| span.end() - span.start();
-        self.list.iter().fold(len, |len, (gone, new)| len - delta(gone) + delta(new))
-    }
-
-    /// Appends `bytes` with the changes made.
-    pub fn apply(&self, bytes: &[u8], out: &mut Vec<u8>) {
-        let mut from = 0;
-        for (gone, new) in &self.list {
-            out.extend_from_slice(&bytes[from..gone.start()]);
-            out.extend_from_slice(new.of(&self.text));
-            from = gone.end();
-        }
-        out.extend_from_slice(&bytes[from..]);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn changes_touch_only_their_stretch() {
-        let mut changes = Changes::default();
-        changes.replace(Span::new(0, 3), b"1");
-        changes.replace(Span::new(4, 4), b"++");
-        changes.replace(Span::new(6, 7), b"");
-        let mut out = Vec::new();
-        changes.apply(b"one two", &mut out);
-        assert_eq!(out, b"1 ++tw");
-        assert_eq!(changes.length_of(7), out.len());
     }
 }

@@ -14,14 +14,20 @@
 //! | 1 | [`outcome`], [`version`], [`mbtype`], [`partition`], [`acl`], [`seal`], [`imapd_conf`], [`stream`] |
 
 pub mod acl;
+pub mod changes;
 pub mod command;
 pub mod compare;
 pub mod convert;
 pub mod dialect;
 pub mod entry;
+pub mod fill;
 pub mod filter;
+pub mod header;
 pub mod hold;
 pub mod imapd_conf;
+pub mod jmap_id;
+pub mod json;
+pub mod loader;
 pub mod mbtype;
 pub mod metadata;
 pub mod options;

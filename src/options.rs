@@ -1,5 +1,6 @@
 //! The options that the six filters share, so that they mean the same in each.
 
+use crate::dialect::SideList;
 use crate::imapd_conf::Conf;
 use crate::outcome::{Name, Stop};
 use crate::seal::Releases;
@@ -14,7 +15,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 /// What `--version` adds to the name and number.
-pub const KNOWN: &str = concat!(env!("CARGO_PKG_VERSION"), " (text lists of Cyrus 1.6 to 3.5)");
+pub const KNOWN: &str = concat!(env!("CARGO_PKG_VERSION"), " (lists of Cyrus 1.6 to 3.13)");
 
 /// Options that every filter takes.
 #[derive(Args, Debug, Default)]
@@ -153,6 +154,11 @@ impl SideFiles {
             self.taken.push(id(made));
         }
         Ok(file)
+    }
+
+    /// Makes one for entries, if the option called `name` asks for it.
+    pub fn list(&mut self, path: Option<&std::path::Path>, name: &'static str) -> Result<Option<SideList>, Stop> {
+        path.map(|path| Ok(SideList::new(self.make(path)?, name))).transpose()
     }
 }
 

@@ -4,10 +4,11 @@
 //! the servers' own `mbpath` printed (`facts/layout.md` 0). Spools come over as they were, so the release is the one
 //! that wrote the spool.
 
-use crate::entry::{Entry, local_part};
+use crate::entry::{Entry, Member, local_part};
 use crate::imapd_conf::Conf;
+use crate::mbtype::Mbtype;
 use crate::outcome::{Name, Refusal, Report, Stop};
-use crate::version::{Release, v};
+use crate::version::{Dialect, Release, v};
 use std::collections::HashMap;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -120,6 +121,28 @@ impl Layout {
         Ok(Ok(()))
     }
 
+    /// Writes the path of an entry's directory below its partition's root: by name, or from 3.6 on by uniqueid, unless its
+    /// mbtype has an `l` (`facts/layout.md` 2).
+    pub fn place(&self, entry: &Entry<'_>, out: &mut Vec<u8>) -> Result<Result<(), Refusal>, Stop> {
+        if is_by_name(entry) {
+            return self.path(entry.mailbox(), out);
+        }
+        match entry.member(Member::Uniqueid) {
+            None | Some(b"") => {
+                Ok(Err(Refusal::with("no uniqueid", "without an l in its mbtype it tells the directory")))
+            }
+            Some(id) if !can_be_uniqueid(id) => {
+                Ok(Err(Refusal::with("uniqueid that can be none", format_args!("{}: it names a directory", Name(id)))))
+            }
+            Some(id) => {
+                out.clear();
+                // As it stands, whatever the options that hash names say.
+                out.extend_from_slice(&[b"uuid/", &id[..1], b"/", &id[1..2], b"/", id].concat());
+                Ok(Ok(()))
+            }
+        }
+    }
+
     fn write(&self, rule: Rule, mailbox: &[u8], out: &mut Vec<u8>) {
         match rule {
             Rule::Strings { sum, domains } => self.write_string(mailbox, sum, domains && self.virtdomains, out),
@@ -215,6 +238,16 @@ impl Layout {
     }
 }
 
+/// Whether an entry's directory is by name, as all are up to 3.5.
+pub fn is_by_name(entry: &Entry<'_>) -> bool {
+    entry.dialect != Dialect::Json || entry.mbtype().is_some_and(|mbtype| mbtype.has(Mbtype::LEGACY))
+}
+
+/// Whether a uniqueid can name a directory and nothing else: Cyrus copies it into paths as it stands.
+pub fn can_be_uniqueid(id: &[u8]) -> bool {
+    id.len() >= 2 && id.iter().all(|b| b.is_ascii_graphic() && *b != b'/') && id[0] != b'.' && id[1] != b'.'
+}
+
 /// What 3.0 and later make of a name when they look for its directory, if that is another name: the default domain
 /// (`internal` where none is set) and empty components vanish (`facts/layout.md` 1b).
 pub fn folded(mailbox: &[u8]) -> Option<Vec<u8>> {
@@ -284,7 +317,7 @@ impl Ahead {
 
     /// Tells of a mailbox whose directory is `here` that the release will look elsewhere. True if it will.
     pub fn tell(&mut self, entry: &Entry<'_>, here: &[u8], report: &mut Report) -> Result<bool, Stop> {
-        if self.layout.path(entry.mailbox(), &mut self.path)?.is_err() || self.path == here {
+        if !is_by_name(entry) || self.layout.path(entry.mailbox(), &mut self.path)?.is_err() || self.path == here {
             return Ok(false);
         }
         let (release, there) = (&self.release, Name(&self.path));
@@ -301,6 +334,8 @@ pub struct Roots {
     pub data: PathBuf,
     /// Where `cyrus.header` belongs: the metapartition if `metapartition_files` names `header`.
     pub header: PathBuf,
+    /// Where `cyrus.index` belongs, likewise.
+    pub index: PathBuf,
     /// Every other root that holds files of its mailboxes, `header`'s included.
     pub meta: Vec<PathBuf>,
 }
@@ -336,12 +371,14 @@ impl Roster {
         let mut roster = Roster { roots: HashMap::new(), declared: format!("in {}", conf.path()) };
         for name in conf.partitions() {
             let data = path_of(conf.partition(name).unwrap_or_default());
-            let mut roots = Roots { header: data.clone(), meta: Vec::new(), data };
+            let mut roots = Roots { header: data.clone(), index: data.clone(), meta: Vec::new(), data };
             if let Some(meta) = conf.metapartition(name).map(path_of)
                 && !words.is_empty()
             {
-                if words.contains(&&b"header"[..]) {
-                    roots.header.clone_from(&meta);
+                for (word, root) in [(&b"header"[..], &mut roots.header), (b"index", &mut roots.index)] {
+                    if words.contains(&word) {
+                        root.clone_from(&meta);
+                    }
                 }
                 roots.meta.push(meta);
             }
@@ -349,8 +386,10 @@ impl Roster {
             for word in ["header", "index", "cache", "squat", "dav", "archivecache"] {
                 let key = [format!("metadir-{word}-").as_bytes(), name].concat();
                 if let Some(meta) = conf.get(&String::from_utf8_lossy(&key)).map(path_of) {
-                    if word == "header" {
-                        roots.header.clone_from(&meta);
+                    match word {
+                        "header" => roots.header.clone_from(&meta),
+                        "index" => roots.index.clone_from(&meta),
+                        _ => {}
                     }
                     roots.meta.push(meta);
                 }

@@ -1,4 +1,4 @@
-//! Blocks of whole physical lines in, checked writes out.
+//! Bytes or blocks of whole physical lines in, checked writes out.
 //!
 //! One buffer is read into and parsed from; nothing is copied or allocated per line, and nothing is swallowed: a line
 //! without its newline, and one that no buffer holds, are blocks of their own for the filter to decide on.
@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// How much is read at a time: `cat` reads half of it, and a 1 MiB pipe holds four.
 const BLOCK: usize = 256 * 1024;
 
-/// The longest line that is taken apart. A server's own lines are far shorter; an ACL of 100,000 identifiers is 2 MB.
+/// The longest line or JSON entry that is taken apart. A server's own lines are far shorter; an ACL of 100,000 identifiers is 2 MB.
 pub const MAX_LINE: usize = 4 * 1024 * 1024;
 
 /// The pipe size asked for on both sides; refused for users above their pipe quota, which does no harm.
@@ -52,8 +52,6 @@ pub struct Block<'a> {
     pub file: Arc<str>,
     /// The physical line on which it begins.
     pub line: u64,
-    /// Whether this is the first of its file.
-    pub first: bool,
 }
 
 /// The kinds of [`Block`].
@@ -82,9 +80,8 @@ pub struct Input {
     end: usize,
     line: u64,
     lines_out: u64,
-    first: bool,
     in_piece: bool,
-    /// Whether whole lines may stand behind a piece that was handed out.
+    /// Whether whole lines may be pending: behind a piece that was handed out, or because somebody looked ahead.
     after_piece: bool,
 }
 
@@ -99,7 +96,6 @@ impl Input {
             end: 0,
             line: 1,
             lines_out: 0,
-            first: true,
             in_piece: false,
             after_piece: false,
         }
@@ -118,50 +114,74 @@ impl Input {
         self.sources.len() + usize::from(self.current.is_some()) > 1
     }
 
-    /// The next stretch, or none at the end of the last source.
+    /// Goes on to the next source; false after the last.
+    pub fn open(&mut self) -> Result<bool, Stop> {
+        let Some(source) = self.sources.pop_front() else { return Ok(false) };
+        self.current = Some(open(source)?);
+        (self.start, self.end, self.line, self.lines_out) = (0, 0, 1, 0);
+        (self.in_piece, self.after_piece) = (false, true);
+        Ok(true)
+    }
+
+    /// What the source is called in messages.
+    pub fn file(&self) -> Arc<str> {
+        self.current.as_ref().map_or_else(|| Arc::from(""), |(_, name)| Arc::clone(name))
+    }
+
+    /// What was read of the source and not taken yet.
+    pub fn pending(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    /// Reads more behind what is pending. False at the end of the source.
+    pub fn more(&mut self) -> Result<bool, Stop> {
+        let pending = self.end - self.start;
+        self.buffer.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, pending);
+        if pending == self.buffer.len() {
+            self.buffer.resize(pending * 2, 0);
+        }
+        let got = self.read()?;
+        self.end += got;
+        Ok(got > 0)
+    }
+
+    /// Takes so many of the pending bytes.
+    pub fn take(&mut self, bytes: usize) {
+        self.start += bytes;
+    }
+
+    /// The next stretch, or none at the end of the source.
     pub fn block(&mut self) -> Result<Option<Block<'_>>, Stop> {
         self.line += self.lines_out;
         self.lines_out = 0;
         loop {
-            if self.current.is_none() {
-                let Some(source) = self.sources.pop_front() else { return Ok(None) };
-                self.current = Some(open(source)?);
-                (self.start, self.end, self.line, self.first) = (0, 0, 1, true);
-            }
-            let pending = self.end - self.start;
-            if pending == self.buffer.len() {
-                if pending >= MAX_LINE {
-                    return Ok(Some(self.hand_out(self.end, Shape::Piece { begins: !self.in_piece, ends: false })));
-                }
-                self.buffer.resize(pending * 2, 0);
-            }
-            self.buffer.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, pending);
-            if std::mem::take(&mut self.after_piece)
-                && let Some(at) = memrchr(b'\n', &self.buffer[..self.end])
+            // What was pending before a block was asked for may hold lines, and so may what follows a long one.
+            if std::mem::replace(&mut self.after_piece, false)
+                && let Some(at) = memrchr(b'\n', self.pending())
             {
                 return Ok(Some(self.hand_out(at + 1, Shape::Lines)));
             }
-            let got = self.read()?;
-            let fresh = self.end;
-            self.end += got;
-            if got == 0 {
+            let pending = self.end - self.start;
+            if pending >= MAX_LINE {
+                return Ok(Some(self.hand_out(pending, Shape::Piece { begins: !self.in_piece, ends: false })));
+            }
+            if !self.more()? {
                 if pending == 0 {
-                    self.close()?;
-                    continue;
+                    return self.close().map(|()| None);
                 }
                 let shape = match self.in_piece {
                     true => Shape::Piece { begins: false, ends: true },
                     false => Shape::Unended,
                 };
-                return Ok(Some(self.hand_out(self.end, shape)));
+                return Ok(Some(self.hand_out(pending, shape)));
             }
             if self.in_piece {
-                if let Some(at) = memchr::memchr(b'\n', &self.buffer[..self.end]) {
+                if let Some(at) = memchr::memchr(b'\n', self.pending()) {
                     return Ok(Some(self.hand_out(at + 1, Shape::Piece { begins: false, ends: true })));
                 }
-            } else if let Some(at) = memrchr(b'\n', &self.buffer[fresh..self.end]) {
-                return Ok(Some(self.hand_out(fresh + at + 1, Shape::Lines)));
+            } else if let Some(at) = memrchr(b'\n', &self.pending()[pending..]) {
+                return Ok(Some(self.hand_out(pending + at + 1, Shape::Lines)));
             }
         }
     }
@@ -171,20 +191,16 @@ impl Input {
         self.lines_out = lines;
     }
 
-    fn hand_out(&mut self, upto: usize, shape: Shape) -> Block<'_> {
+    /// Hands out so many of the pending bytes.
+    fn hand_out(&mut self, bytes: usize, shape: Shape) -> Block<'_> {
         let from = self.start;
-        self.start = upto;
-        let first = std::mem::take(&mut self.first);
+        self.start += bytes;
         if let Shape::Piece { ends, .. } = shape {
             self.in_piece = !ends;
             self.after_piece = ends;
             self.lines_out = u64::from(ends);
         }
-        let file = match &self.current {
-            Some((_, name)) => Arc::clone(name),
-            None => Arc::from(""),
-        };
-        Block { bytes: &self.buffer[from..upto], shape, file, line: self.line, first }
+        Block { bytes: &self.buffer[from..self.start], shape, file: self.file(), line: self.line }
     }
 
     fn read(&mut self) -> Result<usize, Stop> {
@@ -209,7 +225,7 @@ impl Input {
 
     /// The end of a source. A command must also have ended well: what a dying `ctl_mboxlist -d` printed may be cut off
     /// at the end of a line, which nothing else can tell.
-    fn close(&mut self) -> Result<(), Stop> {
+    pub fn close(&mut self) -> Result<(), Stop> {
         let Some((open, name)) = self.current.take() else { return Ok(()) };
         let Open::Command(mut child) = open else { return Ok(()) };
         drop(child.stdout.take());
@@ -341,6 +357,7 @@ mod tests {
 
     fn blocks(bytes: &[u8], step: usize) -> Vec<(Vec<u8>, Shape, u64)> {
         let mut input = Input::new([Source::Reader("t", Box::new(Short(bytes.to_vec(), step, false)))]);
+        assert!(matches!(input.open(), Ok(true)));
         let mut all = Vec::new();
         loop {
             let lines = match input.block() {

@@ -8,22 +8,14 @@
 
 mod stage;
 
+use stage::cyrus::{self, CTL_MBOXLIST};
 use stage::{Sandbox, dumps, lines, run};
-use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-const CTL_MBOXLIST: &str = "/usr/lib/cyrus/bin/ctl_mboxlist";
-
 /// A sandbox that Debian's Cyrus user may work in; none where there is no Cyrus.
 fn cyrus() -> Option<Sandbox> {
-    let root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
-    if !root || !Path::new(CTL_MBOXLIST).exists() {
-        let why = if root { "Cyrus is not installed" } else { "only root can become the Cyrus user" };
-        // Past the test harness, which would swallow it.
-        let _ = writeln!(std::io::stderr(), "\n*** SKIPPED: the tests with the real ctl_mboxlist: {why} ***");
-        assert!(std::env::var_os("MBX_REQUIRE_CYRUS").is_none_or(|value| value != "1"), "MBX_REQUIRE_CYRUS=1: {why}");
+    if !cyrus::is_here(&[CTL_MBOXLIST]) {
         return None;
     }
     let sandbox = Sandbox::empty();
@@ -31,8 +23,7 @@ fn cyrus() -> Option<Sandbox> {
         std::fs::create_dir(sandbox.path().join(dir)).unwrap();
     }
     sandbox.conf("imapd.conf", "configdirectory: /cyrus/conf\npartition-default: /cyrus/spool\nmboxlist_db: twoskip\n");
-    std::fs::set_permissions(sandbox.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    assert!(Command::new("chown").args(["-R", "cyrus"]).arg(sandbox.path()).status().unwrap().success());
+    cyrus::hand_over(sandbox.path());
     Some(sandbox)
 }
 

@@ -2,12 +2,14 @@
 
 use clap::Parser;
 use mbxtools::acl::{self, Pair, Reader, Rights, typed_rights};
+use mbxtools::changes::{AclChanges, Changes};
 use mbxtools::command::main_of;
-use mbxtools::entry::{Changes, Entry, Kind, Span};
+use mbxtools::entry::{Entry, Kind};
 use mbxtools::filter::{Filter, Heading, Run, Verdict, run};
+use mbxtools::json::why_not_utf8;
 use mbxtools::options::{Common, KNOWN, Rejects, SideFiles, read_pairs, split_pair};
 use mbxtools::outcome::{Account, Count, Name, Refusal, Report, Stop};
-use mbxtools::version::Era;
+use mbxtools::version::{Dialect, Era};
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -133,19 +135,18 @@ struct Rewrite {
 
 impl Rewrite {
     /// One identifier's rights. True if anything was changed.
-    fn pair(&mut self, pair: &Pair<'_>, entry: &Entry<'_>, changes: &mut Changes, report: &mut Report) -> bool {
-        let base = entry.fields.acl.start();
+    fn pair(&mut self, pair: &Pair<'_>, entry: &Entry<'_>, acl: &mut AclChanges<'_, '_>, report: &mut Report) -> bool {
         if !self.unmet.is_empty() {
             self.meet(pair);
         }
         if self.gone.contains(pair.identifier) {
-            changes.replace(Span::new(base + pair.start, base + pair.end()), b"");
+            acl.drop_pair(pair);
             self.counts.dropped += 1;
             return true;
         }
         let mut changed = false;
         if !self.identifiers.is_empty() {
-            changed |= self.rename(pair, base, changes);
+            changed |= self.rename(pair, acl);
         }
         self.scratch.clear();
         let rights = match self.whole.get(pair.rights) {
@@ -157,14 +158,14 @@ impl Rewrite {
         };
         let rights = self.grant(pair, rights) || rights;
         if rights && self.scratch != pair.rights {
-            let start = base + pair.rights_start();
-            changes.replace(Span::new(start, start + pair.rights.len()), &self.scratch);
+            acl.put_rights(pair, &self.scratch);
             self.counts.rights += 1;
             changed = true;
         } else if self.settles && !rights {
             let later = Reader::new(Era::Annotate, b'c').read(pair.rights);
             self.unsettled |= self.reader.read(pair.rights).rights != later.rights;
         }
+        acl.next();
         changed
     }
 
@@ -179,20 +180,22 @@ impl Rewrite {
     }
 
     /// A name that is mapped takes its negative entries along: left behind, they would deny nothing to anybody.
-    fn rename(&mut self, pair: &Pair<'_>, base: usize, changes: &mut Changes) -> bool {
-        let start = base + pair.start;
-        let (at, old) = match (self.identifiers.contains_key(pair.identifier), pair.identifier) {
-            (false, [b'-', name @ ..]) => (start + 1, name),
-            (_, name) => (start, name),
-        };
-        match self.identifiers.get(old) {
-            Some(new) if new != old => {
-                changes.replace(Span::new(at, at + old.len()), new);
-                self.counts.identifiers += 1;
-                true
+    fn rename(&mut self, pair: &Pair<'_>, acl: &mut AclChanges<'_, '_>) -> bool {
+        let old = pair.identifier;
+        if let Some(new) = self.identifiers.get(old) {
+            if new == old {
+                return false;
             }
-            _ => false,
+            acl.put_identifier(pair, new);
+        } else if let Some(new) =
+            old.strip_prefix(b"-").and_then(|name| self.identifiers.get(name).filter(|n| *n != name))
+        {
+            acl.put_identifier(pair, &[b"-", new.as_slice()].concat());
+        } else {
+            return false;
         }
+        self.counts.identifiers += 1;
+        true
     }
 
     /// Puts explicit rights in canonical order into the scratch buffer if the string needs it.
@@ -276,6 +279,12 @@ impl Filter for Rewrite {
             _ => Era::Annotate,
         };
         self.reader = Reader::new(era, self.deleteright);
+        if heading.dialect == Some(Dialect::Json)
+            && let Some(why) =
+                self.identifiers.values().chain(self.grants.iter().map(|(id, _)| id)).find_map(|id| why_not_utf8(id))
+        {
+            return Err(Stop::Trouble(format!("an identifier of the options: {why}")));
+        }
         let writes = !self.whole.is_empty() || !self.grants.is_empty();
         self.settles =
             writes && !self.rfc4314 && heading.sealed && !releases.rights_explicit && releases.from.is_some();
@@ -294,8 +303,9 @@ impl Filter for Rewrite {
         let mut changed = false;
         self.met.fill(false);
         self.unsettled = false;
+        let mut acl = AclChanges::new(entry, changes);
         for pair in acl::pairs(entry.acl()) {
-            changed |= self.pair(&pair, entry, changes, report);
+            changed |= self.pair(&pair, entry, &mut acl, report);
         }
         if self.unsettled {
             return Ok(Verdict::Refuse(Refusal::with(
@@ -314,12 +324,9 @@ impl Filter for Rewrite {
                 if self.met[i] {
                     continue;
                 }
-                changes.replace_with(Span::new(entry.bytes.len(), entry.bytes.len()), |text| {
-                    text.extend_from_slice(identifier);
-                    text.push(b'\t');
-                    rights.write(text);
-                    text.push(b'\t');
-                });
+                self.scratch.clear();
+                rights.write(&mut self.scratch);
+                acl.add(identifier, &self.scratch);
                 self.counts.granted += 1;
                 changed = true;
             }

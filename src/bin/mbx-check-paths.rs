@@ -1,19 +1,22 @@
 //! mbx-check-paths: is every mailbox of the list where the server would look for it?
 
 use clap::Parser;
+use mbxtools::changes::Changes;
 use mbxtools::command::main_of;
-use mbxtools::entry::{Changes, Entry, Kind, local_part};
+use mbxtools::dialect::SideList;
+use mbxtools::entry::{Entry, Kind, local_part};
+use mbxtools::fill::{Fill, Root};
 use mbxtools::filter::{Filter, Heading, Run, Verdict, run};
 use mbxtools::imapd_conf::Conf;
 use mbxtools::options::{Common, KNOWN, Limit, Rejects, SideFiles, SpoolOptions};
 use mbxtools::outcome::{ALIKE, Account, Count, Name, Report, Stop, reason};
 use mbxtools::spool::{Ahead, Hash, Layout, Roots, Roster, as_path};
+use mbxtools::version::Dialect;
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -41,6 +44,12 @@ struct Options {
     #[arg(long, value_name = "FILE")]
     missing: Option<PathBuf>,
 
+    /// Put uniqueid, uidvalidity and what else the new server needs into JSON entries that lack it
+    ///
+    /// They stand in the cyrus.header and cyrus.index of each mailbox. Lists from before 3.6 have none of them.
+    #[arg(long)]
+    fill: bool,
+
     /// Only report what is missing; every entry goes on
     #[arg(long)]
     keep: bool,
@@ -60,6 +69,8 @@ struct Partition {
     header: OwnedFd,
     /// The data root, where it is not the header's.
     data: Option<OwnedFd>,
+    /// The root of cyrus.index, where it is neither, and something is to be filled in.
+    index: Option<OwnedFd>,
     entries: u64,
     missing: u64,
     /// The first mailboxes that are missing, to be looked for elsewhere.
@@ -92,9 +103,12 @@ struct Check {
     with_domain: (u64, u64),
     to_move: u64,
     partitions: HashMap<Vec<u8>, Partition>,
-    missing_file: Option<File>,
+    missing_file: Option<SideList>,
     keep: bool,
     max_missing: Option<Limit>,
+    wants_fill: bool,
+    fill: Option<Fill>,
+    filled: u64,
     path: Vec<u8>,
     /// Whether we are root, whom no mode keeps out.
     reads_all: bool,
@@ -106,12 +120,16 @@ struct Check {
 }
 
 impl Check {
-    fn open(roster: &Roster, entry: &Entry<'_>) -> Result<Partition, Stop> {
+    fn open(roster: &Roster, entry: &Entry<'_>, fills: bool) -> Result<Partition, Stop> {
         let roots = roster.of(entry)?;
         let header = open_root(&roots.header, entry.partition())?;
         let data = match roots.data == roots.header {
             true => None,
             false => Some(open_root(&roots.data, entry.partition())?),
+        };
+        let index = match fills && ![&roots.data, &roots.header].contains(&&roots.index) {
+            true => Some(open_root(&roots.index, entry.partition())?),
+            false => None,
         };
         if !holds_a_directory(&roots.header)? && !holds_a_directory(&roots.data)? {
             return Err(Stop::Trouble(format!(
@@ -122,16 +140,33 @@ impl Check {
                 Name(entry.partition())
             )));
         }
-        Ok(Partition { roots: roots.clone(), header, data, entries: 0, missing: 0, samples: Vec::new() })
+        Ok(Partition { roots: roots.clone(), header, data, index, entries: 0, missing: 0, samples: Vec::new() })
     }
 
-    /// A mailbox that is where it was, and that the release to come may look for elsewhere.
-    fn tell_ahead(&mut self, entry: &Entry<'_>, report: &mut Report) -> Result<(), Stop> {
+    /// A mailbox that is there: is it where the release to come looks, and what does its entry lack?
+    fn found(&mut self, entry: &Entry<'_>, changes: &mut Changes, report: &mut Report) -> Result<Verdict, Stop> {
+        let here = self.path.strip_suffix(b"/cyrus.header").unwrap_or(&self.path);
         if let Some(ahead) = &mut self.ahead {
-            let here = self.path.strip_suffix(b"/cyrus.header").unwrap_or(&self.path);
             self.to_move += u64::from(ahead.tell(entry, here, report)?);
         }
-        Ok(())
+        let (Some(fill), Some(partition)) = (&mut self.fill, self.partitions.get(entry.partition())) else {
+            return Ok(Verdict::Pass);
+        };
+        let Partition { roots, header, data, index, .. } = partition;
+        let header = Root { fd: header, path: &roots.header };
+        let data = data.as_ref().map_or(header, |fd| Root { fd, path: &roots.data });
+        let index = match index {
+            Some(fd) => Root { fd, path: &roots.index },
+            None if roots.index == roots.header => header,
+            None => data,
+        };
+        Ok(match fill.entry(entry, here, &[header, data], &[index, data], changes, report)? {
+            Ok(()) => {
+                self.filled += u64::from(!changes.is_empty());
+                Verdict::Change
+            }
+            Err(refusal) => Verdict::Refuse(refusal),
+        })
     }
 
     /// What to say about a partition of which more than half is missing: where its mailboxes are instead.
@@ -217,10 +252,26 @@ impl Filter for Check {
         let layout = self.options.layout(&self.conf, heading.releases.from.as_ref())?;
         self.ahead = Ahead::new(&layout, &self.conf, heading.releases.to.as_ref())?;
         self.layout = Some(layout);
+        if self.wants_fill {
+            let to = heading.releases.to.as_ref();
+            match heading.dialect {
+                Some(Dialect::Json) => self.fill = to.map(Fill::new),
+                Some(_) => {
+                    return Err(Stop::Trouble(
+                        "--fill: a text list holds none of it: mbx-parse --to RELEASE, of 3.6 or later, comes before"
+                            .into(),
+                    ));
+                }
+                None => {}
+            }
+            if self.fill.is_none() && heading.dialect.is_some() {
+                return Err(Stop::Trouble("--fill: what is needed hangs on the release to come: --to RELEASE".into()));
+            }
+        }
         Ok(())
     }
 
-    fn entry(&mut self, entry: &Entry<'_>, _changes: &mut Changes, report: &mut Report) -> Result<Verdict, Stop> {
+    fn entry(&mut self, entry: &Entry<'_>, changes: &mut Changes, report: &mut Report) -> Result<Verdict, Stop> {
         let kind = entry.kind();
         match kind {
             Kind::Mailbox => {}
@@ -229,14 +280,14 @@ impl Filter for Check {
             Kind::Intermediate => self.without[2].1 += 1,
         }
         let (Some(layout), Kind::Mailbox) = (&self.layout, kind) else { return Ok(Verdict::Pass) };
-        match layout.path(entry.mailbox(), &mut self.path)? {
+        match layout.place(entry, &mut self.path)? {
             Ok(()) => self.path.extend_from_slice(b"/cyrus.header"),
             Err(refusal) => return Ok(Verdict::Refuse(refusal)),
         }
         let partition = match self.partitions.get_mut(entry.partition()) {
             Some(partition) => partition,
             None => {
-                let opened = Check::open(&self.roster, entry)?;
+                let opened = Check::open(&self.roster, entry, self.wants_fill)?;
                 self.partitions.entry(entry.partition().to_vec()).or_insert(opened)
             }
         };
@@ -245,15 +296,13 @@ impl Filter for Check {
         let domain = u64::from(local_part(entry.mailbox()).len() < entry.mailbox().len());
         self.with_domain.0 += domain;
         if let Found::Header = look(&partition.header, &self.path, &partition.roots.header, self.reads_all)? {
-            self.tell_ahead(entry, report)?;
-            return Ok(Verdict::Pass);
+            return self.found(entry, changes, report);
         }
         if let Some(data) = &partition.data
             && let Found::Header = look(data, &self.path, &partition.roots.data, self.reads_all)?
         {
             self.not_moved += 1;
-            self.tell_ahead(entry, report)?;
-            return Ok(Verdict::Pass);
+            return self.found(entry, changes, report);
         }
         partition.missing += 1;
         self.missing += 1;
@@ -264,7 +313,7 @@ impl Filter for Check {
         let path = partition.roots.header.join(as_path(&self.path));
         report.loss(entry.at, "no cyrus.header", format_args!(" ({})", show(&path)), entry.mailbox());
         if let Some(file) = &mut self.missing_file {
-            file.write_all(&[entry.bytes, b"\n"].concat()).map_err(|e| Stop::io("--missing: cannot write", &e))?;
+            file.write(entry.bytes, Some(entry.dialect))?;
         }
         match self.keep {
             true => {
@@ -276,6 +325,9 @@ impl Filter for Check {
     }
 
     fn end(&mut self, _heading: &Heading, _account: &mut Account, report: &mut Report) -> Result<(), Stop> {
+        if let Some(list) = &mut self.missing_file {
+            list.finish()?;
+        }
         // The reason is to stand last.
         report.flush_alike();
         match self.max_missing {
@@ -337,6 +389,7 @@ impl Filter for Check {
     fn notes(&self, account: &mut Account) {
         account.notes.extend(self.without);
         account.notes.extend([
+            ("filled", self.filled),
             ("not moved yet", self.not_moved),
             ("not where the new server will look", self.to_move),
             ("missing, kept", self.kept),
@@ -350,7 +403,7 @@ fn main() -> ExitCode {
 
 fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
     let mut side = SideFiles::beside(&options.files, &options.spool.config);
-    let roots = |dir: PathBuf| Roots { data: dir.clone(), header: dir, meta: Vec::new() };
+    let roots = |dir: PathBuf| Roots { data: dir.clone(), index: dir.clone(), header: dir, meta: Vec::new() };
     let (conf, roster) = options.spool.partitions("--partition", &options.partition, roots)?;
     let mut filter = Check {
         conf,
@@ -361,9 +414,12 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
         with_domain: (0, 0),
         to_move: 0,
         partitions: HashMap::new(),
-        missing_file: options.missing.as_deref().map(|path| side.make(path)).transpose()?,
+        missing_file: side.list(options.missing.as_deref(), "--missing")?,
         keep: options.keep,
         max_missing: options.max_missing,
+        wants_fill: options.fill,
+        fill: None,
+        filled: 0,
         path: Vec::new(),
         reads_all: rustix::process::geteuid().is_root(),
         kept: 0,
@@ -372,5 +428,9 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
         not_moved: 0,
         without: [("remote", 0), ("tombstones", 0), ("intermediates", 0)],
     };
-    Ok(run(Run::between(&options.common, &options.rejects, &options.files, &mut side)?, &mut filter, report))
+    let account = run(Run::between(&options.common, &options.rejects, &options.files, &mut side)?, &mut filter, report);
+    if let Some(Err(stop)) = filter.missing_file.as_mut().map(SideList::finish) {
+        report.stop(&stop);
+    }
+    Ok(account)
 }

@@ -1,10 +1,11 @@
 //! mbx-count-guard: the whole list, or nothing.
 
 use clap::Parser;
+use mbxtools::changes::Changes;
 use mbxtools::command::main_of;
 use mbxtools::compare::{Field, Purpose, Words, collect, compare, fields, tell_duplicates, tell_folded};
 use mbxtools::convert::{Converted, Converter};
-use mbxtools::entry::{Changes, Entry, Kind};
+use mbxtools::entry::{Entry, Kind};
 use mbxtools::filter::{Filter, Heading, Run, Seal, Verdict, run};
 use mbxtools::hold::{Held, Sorted, Sorter, record_of};
 use mbxtools::options::{Common, KNOWN, Limit};

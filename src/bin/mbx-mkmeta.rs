@@ -1,8 +1,9 @@
 //! mbx-mkmeta: make the directories under the metapartitions.
 
 use clap::Parser;
+use mbxtools::changes::Changes;
 use mbxtools::command::main_of;
-use mbxtools::entry::{Changes, Entry, Kind};
+use mbxtools::entry::{Entry, Kind};
 use mbxtools::filter::{Filter, Heading, Run, Verdict, run};
 use mbxtools::imapd_conf::Conf;
 use mbxtools::metadata::{DirMaker, Owner, Rules, mode_under};
@@ -79,7 +80,7 @@ impl Filter for MkMeta {
             self.without += 1;
             return Ok(Verdict::Pass);
         }
-        match layout.path(entry.mailbox(), &mut self.tail)? {
+        match layout.place(entry, &mut self.tail)? {
             Ok(()) => {}
             Err(refusal) => return Ok(Verdict::Refuse(refusal)),
         }
@@ -142,7 +143,7 @@ fn main() -> ExitCode {
 
 fn mkmeta(options: Options, report: &mut Report) -> Result<Account, Stop> {
     let mut side = SideFiles::beside(&options.files, &options.spool.config);
-    let roots = |dir: PathBuf| Roots { data: PathBuf::new(), header: dir.clone(), meta: vec![dir] };
+    let roots = |dir: PathBuf| Roots { header: dir.clone(), index: dir.clone(), meta: vec![dir], ..Roots::default() };
     let (conf, roster) = options.spool.partitions("--meta", &options.meta, roots)?;
     let between = Run::between(&options.common, &options.rejects, &options.files, &mut side)?;
     let rules = Rules {

@@ -1,9 +1,10 @@
 //! mbx-parse: read, check, convert, look.
 
 use clap::{Parser, ValueEnum};
+use mbxtools::changes::Changes;
 use mbxtools::command::main_of;
 use mbxtools::convert::{Converted, Converter, takes_as_it_is};
-use mbxtools::entry::{Changes, Entry, Kind};
+use mbxtools::entry::{Entry, Kind};
 use mbxtools::filter::{Filter, Heading, Run, Seal, Verdict, run};
 use mbxtools::mbtype::Mbtype;
 use mbxtools::options::{Common, KNOWN, Rejects, SideFiles};
@@ -149,6 +150,8 @@ enum View {
 struct Parse {
     drop: Vec<Droppable>,
     only: Option<Only>,
+    /// The release that will load the list.
+    to: Option<Release>,
     converter: Option<Converter>,
     /// The release that the list is for, as far as anybody told.
     latest: Option<Release>,
@@ -156,15 +159,13 @@ struct Parse {
 }
 
 impl Filter for Parse {
+    fn writes(&self, read: Option<Dialect>) -> Option<Dialect> {
+        self.to.as_ref().map(Release::dialect).or(read)
+    }
+
     fn begin(&mut self, heading: &Heading, _report: &mut Report) -> Result<(), Stop> {
         let (from, to) = (&heading.releases.from, &heading.releases.to);
-        if let Some(to) = to
-            && to.dialect() == Dialect::Json
-        {
-            return Err(Stop::Trouble(format!(
-                "--to {to}: lists for 3.6 and later are JSON, which this release of mbxtools does not write yet"
-            )));
-        }
+        self.to.clone_from(to);
         let Some(dialect) = heading.dialect else { return Ok(()) };
         if let Some(from) = from
             && from.dialect() != dialect
@@ -233,6 +234,7 @@ fn parse(options: Options, report: &mut Report) -> Result<Account, Stop> {
     let mut filter = Parse {
         drop: options.drop,
         only: options.only.as_deref().map(Only::read).transpose()?,
+        to: None,
         converter: None,
         latest: None,
         view: match options.format {

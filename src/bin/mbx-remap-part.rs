@@ -1,10 +1,12 @@
 //! mbx-remap-part: rename partitions, and the servers of a murder.
 
 use clap::Parser;
+use mbxtools::changes::Changes;
 use mbxtools::command::main_of;
-use mbxtools::entry::{Changes, Entry, Kind};
+use mbxtools::entry::{Entry, Kind};
 use mbxtools::filter::{Filter, Heading, Run, Verdict, run};
 use mbxtools::imapd_conf::Conf;
+use mbxtools::json;
 use mbxtools::options::{Common, KNOWN, Rejects, SideFiles, read_pairs, split_pair, split_renames};
 use mbxtools::outcome::{Account, Name, Refusal, Report, Stop};
 use mbxtools::partition;
@@ -113,15 +115,15 @@ struct Remap {
 impl Remap {
     fn server(&mut self, entry: &Entry<'_>, changes: &mut Changes) {
         // Up to 2.4 a remote entry may be the server alone.
-        let alone = (entry.server().is_none() && entry.kind() == Kind::Remote).then_some(entry.fields.partition);
-        let (Some(span), Some(server)) = (entry.fields.server.or(alone), entry.server().or(Some(entry.partition())))
-        else {
-            return;
-        };
+        let alone = entry.members.is_none() && entry.server().is_none() && entry.kind() == Kind::Remote;
+        let Some(server) = entry.server().or(alone.then_some(entry.partition())) else { return };
         if let Some(new) = self.servers.of(server)
             && new != server
         {
-            changes.replace(span, new);
+            match alone {
+                true => changes.put_partition(entry, new),
+                false => changes.put_server(entry, new),
+            }
             self.moved_servers += 1;
         }
     }
@@ -140,10 +142,17 @@ impl Remap {
             return Ok(Verdict::Refuse(Refusal::with("partition that is not declared", detail)));
         }
         if new != old {
-            changes.replace(entry.fields.partition, new);
+            changes.put_partition(entry, new);
             self.renamed += 1;
             if let Some(moves) = &mut self.moves {
                 moves.write_record([entry.mailbox(), old, new]).map_err(|e| Stop::Trouble(format!("--moves: {e}")))?;
+            }
+        }
+        // A name history tells where the mailbox was: on this host the disks have their new names there, too.
+        for place in entry.members.iter().flat_map(|members| &members.history) {
+            let old = place.text.of(entry.values);
+            if let Some(new) = self.partitions.of(old).filter(|new| *new != old) {
+                changes.replace_with(place.value, |text| json::encode(new, text));
             }
         }
         Ok(Verdict::Change)

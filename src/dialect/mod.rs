@@ -1,13 +1,89 @@
 //! Telling dialects apart, and taking entries apart in each.
 //!
-//! A dialect turns bytes into an [`Entry`](crate::entry::Entry); the filters see entries only. JSON is to join
-//! `text` here as one more reader of the same stream.
+//! A dialect turns bytes into an [`Entry`](crate::entry::Entry); the filters see entries only.
 
+pub mod json;
 pub mod text;
 
-use crate::outcome::Refusal;
+use crate::outcome::{Refusal, Stop};
+use crate::seal;
 use crate::version::Dialect;
 use memchr::{memchr, memchr2};
+use std::fs::File;
+use std::io::Write;
+
+/// What the beginning of a file says about the list in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// Lines of text, or nothing at all.
+    Text,
+    /// A JSON object.
+    Object,
+    /// A JSON array, which no `ctl_mboxlist` writes, and reads as an empty list.
+    Array,
+    /// A byte order mark.
+    ByteOrderMark,
+}
+
+/// Tells what a file holds whose first bytes are `start`; none if more of it must be seen.
+pub fn beginning(start: &[u8]) -> Option<Beginning> {
+    if start.starts_with(b"\xef\xbb\xbf") {
+        return Some(Beginning::ByteOrderMark);
+    }
+    let mut rest = start.trim_ascii_start();
+    while rest.starts_with(seal::PREFIX) {
+        rest = rest[memchr(b'\n', rest)?..].trim_ascii_start();
+    }
+    let (open, inside) = rest.split_first()?;
+    // An object goes on with a member or its end; a mailbox `{x` of a text list does not. A comma in its place is what
+    // 3.6 prints for an entry that is no UTF-8.
+    match (open, inside.trim_ascii_start().first()) {
+        (b'{' | b'[', None) => None,
+        (b'{', Some(b'"' | b'}' | b',')) => Some(Beginning::Object),
+        (b'[', Some(b'"' | b'{' | b']')) => Some(Beginning::Array),
+        _ => Some(Beginning::Text),
+    }
+}
+
+/// A list that is written beside the stream, entry by entry as they came, to be mended and fed again.
+pub struct SideList {
+    file: File,
+    /// How it is called in messages.
+    name: &'static str,
+    /// Whether an entry of JSON was written.
+    object: bool,
+}
+
+impl SideList {
+    /// Into `file`.
+    pub fn new(file: File, name: &'static str) -> SideList {
+        SideList { file, name, object: false }
+    }
+
+    /// Adds an entry, or a part of a line without its newline.
+    pub fn write(&mut self, entry: &[u8], dialect: Option<Dialect>) -> Result<(), Stop> {
+        let (before, behind) = match (dialect, self.object) {
+            (Some(Dialect::Json), false) => ("{\n", ""),
+            (Some(Dialect::Json), true) => (",\n", ""),
+            _ => ("", "\n"),
+        };
+        self.object |= dialect == Some(Dialect::Json);
+        self.raw(&[before.as_bytes(), entry, behind.as_bytes()].concat())
+    }
+
+    /// Adds bytes as they are.
+    pub fn raw(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        self.file.write_all(bytes).map_err(|e| Stop::io(format_args!("{}: cannot write", self.name), &e))
+    }
+
+    /// Ends the list. One without entries stays an empty file, so that a script can ask with `-s`.
+    pub fn finish(&mut self) -> Result<(), Stop> {
+        match std::mem::take(&mut self.object) {
+            true => self.raw(b"\n}\n"),
+            false => Ok(()),
+        }
+    }
+}
 
 /// What the first entry of a list says about its dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The three text dialects: one entry a line.
 
 use super::stranger;
-use crate::entry::{Fields, Span};
+use crate::entry::{Entry, Fields, Span};
 use crate::mbtype::Mbtype;
 use crate::outcome::Refusal;
 use crate::version::Dialect;
@@ -49,6 +49,21 @@ pub fn parse(line: &[u8], dialect: Dialect) -> Result<Fields, Refusal> {
         refuse_extended(acl.of(line), dialect)?;
     }
     Ok(Fields { mailbox: Span::new(0, name_end), mbtype, server, partition, place, acl })
+}
+
+/// Appends what stands between a mailbox with its TAB and the ACL.
+pub fn write_place(entry: &Entry<'_>, mbtype: Mbtype, dialect: Dialect, out: &mut Vec<u8>) {
+    match (dialect, mbtype) {
+        (Dialect::Bare, _) => {}
+        (_, Mbtype::EMAIL) => out.extend_from_slice(b"0 "),
+        (_, mbtype) => out.extend_from_slice(format!("{mbtype} ").as_bytes()),
+    }
+    if let Some(server) = entry.server() {
+        out.extend_from_slice(server);
+        out.push(b'!');
+    }
+    out.extend_from_slice(entry.partition());
+    out.push(if dialect == Dialect::Blank { b' ' } else { b'\t' });
 }
 
 /// Sets the server apart, and takes off the stray blanks that the oldest dialect may have around a partition.

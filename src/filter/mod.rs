@@ -1,19 +1,20 @@
 //! The loop that all six share: stream, entry, what this filter does to it, stream.
 //!
 //! Marks, counts, rejects, the abort that travels down the pipe and the exit status are here and nowhere else. A filter
-//! is a [`Filter`]: it judges one entry at a time.
+//! is a [`Filter`]: it judges one entry at a time. Entries come as `lines` of text, or as members of an `object`.
 
-use crate::dialect::{Detected, detect, text};
-use crate::entry::{Changes, Entry, Fields};
+mod lines;
+mod object;
+
+use crate::changes::Changes;
+use crate::dialect::{Beginning, SideList, beginning};
+use crate::entry::Entry;
 use crate::options::{Common, Rejects, SideFiles};
-use crate::outcome::{Account, At, Name, Refusal, Report, Status, Stop};
+use crate::outcome::{Account, At, Refusal, Report, Status, Stop};
 use crate::seal::{self, Mark, Releases};
-use crate::stream::{Block, Input, Output, Shape};
+use crate::stream::{Input, Output};
 use crate::version::Dialect;
-use memchr::{memchr, memchr2};
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::Write;
 
 /// What becomes of an entry.
 #[derive(Debug)]
@@ -51,6 +52,11 @@ pub trait Filter {
     /// Whether the rights of what this filter writes are explicit, if those of what it reads were or not.
     fn leaves_rights_explicit(&self, before: bool) -> bool {
         before
+    }
+
+    /// The dialect of what this filter writes, if that of what it reads is `read`.
+    fn writes(&self, read: Option<Dialect>) -> Option<Dialect> {
+        read
     }
 
     /// Before the first entry, or at the end of a list without one.
@@ -91,7 +97,7 @@ pub struct Run {
     /// Where it goes; nowhere for a filter that only looks.
     pub output: Option<Output>,
     /// Where refused entries go.
-    pub rejects: Option<File>,
+    pub rejects: Option<SideList>,
     /// What is done about marks.
     pub seal: Seal,
     /// What the command line told.
@@ -107,7 +113,7 @@ impl Run {
     pub fn between(common: &Common, rejects: &Rejects, files: &[OsString], side: &mut SideFiles) -> Result<Run, Stop> {
         Ok(Run {
             input: Input::new(Input::sources_of(files)),
-            rejects: rejects.reject.as_deref().map(|path| side.make(path)).transpose()?,
+            rejects: side.list(rejects.reject.as_deref(), "--reject")?,
             output: Some(Output::stdout()?),
             seal: Seal::Keep,
             releases: common.releases(),
@@ -127,6 +133,8 @@ pub fn run<F: Filter>(run: Run, filter: &mut F, report: &mut Report) -> Account 
         ended: run.ended,
         heading: Heading { releases: run.releases, dialect: None, sealed: false },
         begun: false,
+        writes: None,
+        wrote: false,
         aborted: false,
         refused: None,
         end: None,
@@ -139,6 +147,10 @@ pub fn run<F: Filter>(run: Run, filter: &mut F, report: &mut Report) -> Account 
     if let Err(stop) = done {
         stream.give_up(&stop);
     }
+    // Of an aborted list, too, what was refused is a list.
+    if let Some(Err(stop)) = stream.rejects.as_mut().map(SideList::finish) {
+        stream.give_up(&stop);
+    }
     stream.report.flush_alike();
     stream.account.looks = stream.output.is_none();
     stream.account.ending = (stream.aborted && stream.output.is_some()).then_some("aborted");
@@ -148,12 +160,16 @@ pub fn run<F: Filter>(run: Run, filter: &mut F, report: &mut Report) -> Account 
 
 struct Running<'f, F> {
     output: Option<Output>,
-    rejects: Option<File>,
+    rejects: Option<SideList>,
     seal: Seal,
     allow_empty: bool,
     ended: bool,
     heading: Heading,
     begun: bool,
+    /// The dialect of the output.
+    writes: Option<Dialect>,
+    /// Whether an entry was written.
+    wrote: bool,
     /// An abort mark is out: nothing is written any more.
     aborted: bool,
     /// The abort mark of an entry that was refused just now.
@@ -169,22 +185,31 @@ struct Running<'f, F> {
 impl<F: Filter> Running<'_, F> {
     fn list(&mut self, mut input: Input) -> Result<(), Stop> {
         let joined = input.is_joined();
-        while let Some(block) = input.block()? {
-            if block.first {
-                self.refuse_what_is_no_text(block.bytes, &block.file)?;
-                if joined && self.heading.sealed && self.end.is_none() {
+        while input.open()? {
+            let file = input.file();
+            if joined && self.heading.sealed && self.end.is_none() {
+                return Err(Stop::Refused(format!("{file}: a sealed list is not whole where this file begins")));
+            }
+            match look(&mut input)? {
+                Beginning::Object if joined => {
+                    return Err(Stop::Trouble(format!(
+                        "{file}: a JSON list cannot be one of several files: two objects are no list"
+                    )));
+                }
+                Beginning::Object => self.object(&mut input)?,
+                Beginning::Text => self.lines(&mut input)?,
+                Beginning::Array => {
+                    return Err(Stop::Trouble(format!(
+                        "{file}:1: this is a JSON array, which no ctl_mboxlist writes, and its -u takes for an empty list"
+                    )));
+                }
+                Beginning::ByteOrderMark => {
                     return Err(Stop::Refused(format!(
-                        "{}: a sealed list is not whole where this file begins",
-                        block.file
+                        "{file}:1: begins with a byte order mark, which would become part of a mailbox name, or make the \
+                         loader refuse all of it: was it edited? `tail -c +4` takes it off"
                     )));
                 }
             }
-            let lines = match block.shape {
-                Shape::Lines => self.lines(&block)?,
-                Shape::Unended => self.unended(&block)?,
-                Shape::Piece { begins, ends } => self.piece(&block, begins, ends)?,
-            };
-            input.counted(lines);
             if self.aborted && !F::LOOKS_ON {
                 return Ok(());
             }
@@ -208,8 +233,15 @@ impl<F: Filter> Running<'_, F> {
             return Err(Stop::Refused("the list is empty (--allow-empty if it is meant to be)".to_string()));
         }
         self.filter.end(&self.heading, &mut self.account, self.report)?;
+        if let Some(rejects) = &mut self.rejects {
+            rejects.finish()?;
+        }
         let entries = self.account.written;
+        let closes = self.makes_object();
         if let Some(output) = &mut self.output {
+            if closes {
+                output.buffer.extend_from_slice(b"\n}\n");
+            }
             match (self.seal, &self.end) {
                 (Seal::TakeOff | Seal::Demand, _) => {}
                 (Seal::Make, _) | (_, Some(Mark::End(Some(_)))) => seal::write_end(Some(entries), &mut output.buffer),
@@ -242,6 +274,10 @@ impl<F: Filter> Running<'_, F> {
         if !self.aborted && !mark.is_empty() {
             self.aborted = true;
             if let Some(output) = &mut self.output {
+                // The entries of an object end without a newline.
+                if self.writes == Some(Dialect::Json) {
+                    output.buffer.push(b'\n');
+                }
                 output.buffer.extend_from_slice(mark);
                 return output.flush();
             }
@@ -249,66 +285,9 @@ impl<F: Filter> Running<'_, F> {
         Ok(())
     }
 
-    /// Lists that no line of text can be told from: JSON, and a byte order mark that would become part of a name.
-    fn refuse_what_is_no_text(&self, bytes: &[u8], file: &str) -> Result<(), Stop> {
-        if bytes.starts_with(b"\xef\xbb\xbf") {
-            return Err(Stop::Refused(format!(
-                "{file}:1: begins with a byte order mark, which would become part of a mailbox name: was it edited? \
-                 `tail -c +4` takes it off"
-            )));
-        }
-        // An object goes on with a member or its end; a mailbox `{x` of a text list does not.
-        let object = bytes.trim_ascii_start().strip_prefix(b"{").map(<[u8]>::trim_ascii_start);
-        let array = bytes.trim_ascii_start().strip_prefix(b"[").map(<[u8]>::trim_ascii_start);
-        if array.is_some_and(|rest| matches!(rest.first(), None | Some(b'"' | b'{' | b']'))) {
-            return Err(Stop::Trouble(format!(
-                "{file}:1: this is a JSON array, which no ctl_mboxlist writes or reads"
-            )));
-        }
-        if object.is_some_and(|rest| matches!(rest.first(), None | Some(b'"' | b'}'))) {
-            return Err(Stop::Trouble(format!(
-                "{file}:1: this is a JSON list (Cyrus 3.6.0-beta3 and later), which this release of mbxtools does not \
-                 read yet: text lists of 1.6 to 3.5 only"
-            )));
-        }
-        Ok(())
-    }
-
-    /// The hot loop. What passes is not copied: `pending` grows over the block and is written when something else is
-    /// to be, or all at once if nothing is.
-    fn lines(&mut self, block: &Block<'_>) -> Result<u64, Stop> {
-        let bytes = block.bytes;
-        // One look over the whole block saves two at every line.
-        let clean = memchr2(0, b'\r', bytes).is_none();
-        let (mut start, mut line, mut pending) = (0, block.line, 0);
-        while let Some(length) = memchr(b'\n', &bytes[start..]) {
-            let end = start + length + 1;
-            let at = At { file: &block.file, line };
-            let pass = self.line(&bytes[start..end - 1], at, clean);
-            if !matches!(pass, Ok(true)) {
-                // What was let through before a change, or before an abort, goes out before it.
-                self.write_pending(&bytes[pending..start]);
-                pending = end;
-                pass?;
-                self.write_change(&bytes[start..end]);
-                self.write_abort()?;
-            }
-            start = end;
-            line += 1;
-            if self.aborted && !F::LOOKS_ON {
-                break;
-            }
-        }
-        match &mut self.output {
-            Some(output) if self.aborted => output.buffer.clear(),
-            Some(output) if pending == 0 && output.buffer.is_empty() => output.write_through(bytes)?,
-            Some(output) => {
-                output.buffer.extend_from_slice(&bytes[pending..]);
-                output.flush()?;
-            }
-            None => {}
-        }
-        Ok(line - block.line)
+    /// Whether the output is an object that we make ourselves, of lines of text.
+    fn makes_object(&self) -> bool {
+        self.writes == Some(Dialect::Json) && self.heading.dialect != Some(Dialect::Json)
     }
 
     /// Writes the abort mark of an entry that was just refused, and with it the last of the stream.
@@ -319,43 +298,36 @@ impl<F: Filter> Running<'_, F> {
         }
     }
 
+    /// Writes a stretch of the input that goes out as it came, into the buffer.
     fn write_pending(&mut self, bytes: &[u8]) {
         if let Some(output) = &mut self.output
             && !self.aborted
+            && self.writes == self.heading.dialect
         {
             output.buffer.extend_from_slice(bytes);
         }
     }
 
-    /// Writes the line of an entry that was changed; a dropped one has no changes, and nothing is written.
-    fn write_change(&mut self, line: &[u8]) {
-        if !self.changes.is_empty() {
-            if let Some(output) = &mut self.output
-                && !self.aborted
-            {
-                self.changes.apply(line, &mut output.buffer);
+    /// The end of a stretch of input: what of it was not written yet, from `pending` on, and what is in the buffer.
+    fn write_stretch(&mut self, bytes: &[u8], pending: usize) -> Result<(), Stop> {
+        let same = self.writes == self.heading.dialect;
+        match &mut self.output {
+            Some(output) if self.aborted => output.buffer.clear(),
+            Some(output) if pending == 0 && output.buffer.is_empty() && same => output.write_through(bytes)?,
+            Some(output) => {
+                if same {
+                    output.buffer.extend_from_slice(&bytes[pending..]);
+                }
+                output.flush()?;
             }
-            self.changes.clear();
+            None => {}
         }
+        Ok(())
     }
 
-    /// One line without its newline. True if it goes out as it stands.
-    fn line(&mut self, line: &[u8], at: At<'_>, clean: bool) -> Result<bool, Stop> {
-        if line.first() == Some(&b'!') && seal::is_mark(line) {
-            return self.mark(line, at).map(|()| false);
-        }
-        self.nothing_behind_the_end(at)?;
-        self.changes.clear();
-        let fields = match self.heading.dialect {
-            Some(dialect) if clean => text::parse(line, dialect),
-            _ => self.take_apart(line, at)?,
-        };
-        let (Some(dialect), Ok(fields)) = (self.heading.dialect, &fields) else {
-            let refusal = fields.err().unwrap_or_else(|| Refusal::new("no entry"));
-            return self.refuse(line, at, &refusal, first_field(line));
-        };
-        let entry = Entry { bytes: line, at, dialect, fields: *fields };
-        match self.filter.entry(&entry, &mut self.changes, self.report)? {
+    /// Judges one entry. True if it goes out as it stands.
+    fn judge(&mut self, entry: &Entry<'_>) -> Result<bool, Stop> {
+        match self.filter.entry(entry, &mut self.changes, self.report)? {
             Verdict::Pass => self.count_out(),
             Verdict::Change => self.count_out().map(|_| self.changes.is_empty()),
             Verdict::Drop(why) => {
@@ -364,7 +336,7 @@ impl<F: Filter> Running<'_, F> {
                 self.account.drop_one(why);
                 Ok(false)
             }
-            Verdict::Refuse(refusal) => self.refuse(line, at, &refusal, entry.mailbox()),
+            Verdict::Refuse(refusal) => self.refuse(entry.bytes, entry.at, &refusal, entry.mailbox()),
         }
     }
 
@@ -373,25 +345,6 @@ impl<F: Filter> Running<'_, F> {
             None => Ok(()),
             Some(_) => Err(Stop::Refused(format!("{at}: something stands behind the end mark: not one whole list"))),
         }
-    }
-
-    /// Takes apart a line of the list's beginning, where the first that is an entry tells the dialect, or of a block
-    /// that has bytes in it that no line may have.
-    #[cold]
-    fn take_apart(&mut self, line: &[u8], at: At<'_>) -> Result<Result<Fields, Refusal>, Stop> {
-        if let Some(refusal) = text::bytes_refused(line) {
-            return Ok(Err(refusal));
-        }
-        if let Some(dialect) = self.heading.dialect {
-            return Ok(text::parse(line, dialect));
-        }
-        let dialect = self.tell_dialect(line, at)?.unwrap_or(Dialect::Bare);
-        let fields = text::parse(line, dialect);
-        if fields.is_ok() {
-            self.heading.dialect = Some(dialect);
-            self.begin()?;
-        }
-        Ok(fields)
     }
 
     fn count_out(&mut self) -> Result<bool, Stop> {
@@ -403,37 +356,22 @@ impl<F: Filter> Running<'_, F> {
         Ok(true)
     }
 
-    fn tell_dialect(&self, line: &[u8], at: At<'_>) -> Result<Option<Dialect>, Stop> {
-        match detect(line) {
-            None => Ok(None),
-            Some(Detected::Sure(dialect)) => Ok(Some(dialect)),
-            Some(Detected::Unsure) => {
-                let Releases { from, to, .. } = &self.heading.releases;
-                // A sealed stream that has a target was converted to it by mbx-parse, which alone begins one.
-                let told = if self.heading.sealed { to.as_ref().or(from.as_ref()) } else { from.as_ref() };
-                told.map(|release| Some(release.dialect())).ok_or_else(|| {
-                    Stop::Trouble(format!(
-                        "{at}: an entry without a partition, or a blank behind a partition of digits? The release \
-                         that wrote the list tells: --from RELEASE"
-                    ))
-                })
-            }
-        }
-    }
-
     fn begin(&mut self) -> Result<(), Stop> {
         if std::mem::replace(&mut self.begun, true) {
             return Ok(());
         }
         self.filter.begin(&self.heading, self.report)?;
+        self.writes = self.filter.writes(self.heading.dialect);
+        let opens = self.makes_object();
         let marked = self.seal == Seal::Make || (self.seal == Seal::Keep && self.heading.sealed);
-        if let Some(output) = &mut self.output
-            && marked
-            && !self.aborted
-        {
+        let Some(output) = self.output.as_mut().filter(|_| !self.aborted) else { return Ok(()) };
+        if marked {
             let mut releases = self.heading.releases.clone();
             releases.rights_explicit = self.filter.leaves_rights_explicit(releases.rights_explicit);
             seal::write_list(&releases, &mut output.buffer);
+        }
+        if opens {
+            output.buffer.extend_from_slice(b"{\n");
         }
         Ok(())
     }
@@ -469,10 +407,11 @@ impl<F: Filter> Running<'_, F> {
 
     /// A line or entry that goes no further. Without a place for rejects the list is aborted here and now, so that
     /// nothing behind us takes what came before for a list.
-    fn refuse(&mut self, line: &[u8], at: At<'_>, refusal: &Refusal, mailbox: &[u8]) -> Result<bool, Stop> {
+    fn refuse(&mut self, entry: &[u8], at: At<'_>, refusal: &Refusal, mailbox: &[u8]) -> Result<bool, Stop> {
         self.changes.clear();
         self.count_refused(at, refusal, mailbox);
-        self.reject(&[line, b"\n"].concat())?;
+        let dialect = self.heading.dialect;
+        self.rejects.as_mut().map_or(Ok(()), |rejects| rejects.write(entry, dialect))?;
         Ok(false)
     }
 
@@ -487,42 +426,24 @@ impl<F: Filter> Running<'_, F> {
             self.refused = Some(mark);
         }
     }
+}
 
-    fn reject(&mut self, bytes: &[u8]) -> Result<(), Stop> {
-        match &mut self.rejects {
-            Some(file) => file.write_all(bytes).map_err(|e| Stop::io("cannot write the rejects", &e)),
-            None => Ok(()),
+/// Tells what a source holds by as few bytes as do.
+fn look(input: &mut Input) -> Result<Beginning, Stop> {
+    /// So much of white space and marks is nothing that anybody meant.
+    const ENOUGH: usize = 64 * 1024;
+    loop {
+        if let Some(found) = beginning(input.pending()) {
+            return Ok(found);
         }
-    }
-
-    /// No server leaves the last newline out: without it the list was cut off, whatever becomes of the last entry.
-    fn unended(&mut self, block: &Block<'_>) -> Result<u64, Stop> {
-        let at = At { file: &block.file, line: block.line };
-        let refusal = text::bytes_refused(block.bytes).unwrap_or_else(cut_off);
-        Err(Stop::Refused(format!("{at}: {refusal}: {}", Name(first_field(block.bytes)))))
-    }
-
-    fn piece(&mut self, block: &Block<'_>, begins: bool, ends: bool) -> Result<u64, Stop> {
-        if begins {
-            let at = At { file: &block.file, line: block.line };
-            self.nothing_behind_the_end(at)?;
-            let long = Refusal::with("line too long", format_args!("over {} bytes", crate::stream::MAX_LINE));
-            self.count_refused(at, &long, first_field(block.bytes));
-            self.write_abort()?;
-        }
-        self.reject(block.bytes)?;
-        match ends && !block.bytes.ends_with(b"\n") {
-            true => Err(Stop::Refused(format!("{}:{}: {}", block.file, block.line, cut_off()))),
-            false => Ok(u64::from(ends)),
+        if input.pending().len() > ENOUGH || !input.more()? {
+            // At its end a lone brace is an object that was cut off.
+            let rest = [input.pending(), b"}"].concat();
+            return Ok(beginning(&rest).unwrap_or(Beginning::Text));
         }
     }
 }
 
 fn cut_off() -> Refusal {
     Refusal::with("no newline at the end", "no server leaves it out: the list was cut off here")
-}
-
-/// What stands before the first TAB: the mailbox, if the line is an entry at all.
-fn first_field(line: &[u8]) -> &[u8] {
-    &line[..memchr(b'\t', line).unwrap_or(line.len())]
 }

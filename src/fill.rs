@@ -1,0 +1,173 @@
+//! What a JSON entry lacks, filled in from the mailbox's own files.
+//!
+//! A list from before 3.6 has no uniqueid, no uidvalidity and no modseqs, and without them the loader of 3.6 and later
+//! skips the entry or makes 0 of them (`facts/json.md`); they stand in cyrus.header and cyrus.index (`facts/headers.md` 3).
+
+use crate::changes::Changes;
+use crate::entry::{Entry, Member};
+use crate::header::{Header, Index};
+use crate::jmap_id;
+use crate::outcome::{Name, Refusal, Report, Stop, reason};
+use crate::spool::{as_path, can_be_uniqueid};
+use crate::version::{Release, v};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// No cyrus.header is longer: an ACL of 100,000 identifiers is 2 MB.
+const HEADER: u64 = 8 * 1024 * 1024;
+
+/// The oldest cyrus.index that 3.6 and later open (3.13.7 `imap/mailbox.c` 1787).
+const MINOR: u32 = 6;
+
+/// Fills entries for one release.
+pub struct Fill {
+    to: Release,
+    header: Vec<u8>,
+}
+
+/// A root of a partition, open, and its path for messages.
+#[derive(Clone, Copy)]
+pub struct Root<'a> {
+    /// The directory.
+    pub fd: &'a OwnedFd,
+    /// Where it is.
+    pub path: &'a Path,
+}
+
+impl Fill {
+    /// For lists that `to` will load.
+    pub fn new(to: &Release) -> Fill {
+        Fill { to: to.clone(), header: Vec::new() }
+    }
+
+    /// Adds what `entry` lacks. What it has stays; where a file says something else, that is told. `headers` and
+    /// `indexes` are the roots that may hold the files of the directory `dir`, the first that has one counts. A mailbox
+    /// that cannot be filled is refused: the loader would skip it and exit 0.
+    pub fn entry(
+        &mut self,
+        entry: &Entry<'_>,
+        dir: &[u8],
+        headers: &[Root<'_>],
+        indexes: &[Root<'_>],
+        changes: &mut Changes,
+        report: &mut Report,
+    ) -> Result<Result<(), Refusal>, Stop> {
+        let Some(path) = read(headers, dir, "cyrus.header", HEADER, &mut self.header)? else {
+            return Ok(Err(Refusal::new("no cyrus.header to fill from")));
+        };
+        let header = match Header::read(&self.header) {
+            Ok(header) => header,
+            Err(why) => return Ok(Err(unfilled(&path, why))),
+        };
+        let Some(path) = read(indexes, dir, "cyrus.index", Index::HEAD as u64, &mut self.header)? else {
+            return Ok(Err(Refusal::with("no cyrus.index to fill from", "the server could not open the mailbox")));
+        };
+        let index = match Index::read(&self.header) {
+            Ok(index) if index.minor < MINOR => {
+                let what = "is of 2.0 or older, which 3.6 and later do not open: reconstruct it with the old server";
+                return Ok(Err(unfilled(&path, what)));
+            }
+            Ok(index) => index,
+            Err(why) => return Ok(Err(unfilled(&path, &why))),
+        };
+        Ok(self.add(entry, &header, &index, changes, report))
+    }
+
+    fn add(
+        &self,
+        entry: &Entry<'_>,
+        header: &Header,
+        index: &Index,
+        changes: &mut Changes,
+        report: &mut Report,
+    ) -> Result<(), Refusal> {
+        let told = |member| entry.member(member).filter(|text| !text.is_empty());
+        let uniqueid = match (told(Member::Uniqueid), header.uniqueid.as_deref().filter(|id| can_be_uniqueid(id))) {
+            (None, None) => {
+                let what = "cyrus.header has none: reconstruct it with the old server";
+                return Err(Refusal::with("no uniqueid to fill in", what));
+            }
+            (None, Some(id)) => {
+                changes.put_member(entry, Member::Uniqueid, id);
+                id
+            }
+            (Some(id), Some(other)) if id != other => {
+                tell(entry, Member::Uniqueid, id, other, "cyrus.header", report);
+                id
+            }
+            (Some(id), _) => id,
+        };
+        match told(Member::Uidvalidity) {
+            None => changes.put_member(entry, Member::Uidvalidity, index.uidvalidity.to_string().as_bytes()),
+            Some(text) if number(text) != Some(u64::from(index.uidvalidity)) => {
+                let other = index.uidvalidity.to_string();
+                tell(entry, Member::Uidvalidity, text, other.as_bytes(), "cyrus.index", report);
+            }
+            Some(_) => {}
+        }
+        // What older servers did not count begins where the new one does: creation at 0, the messages at 1.
+        for (member, known, otherwise) in
+            [(Member::Createdmodseq, index.createdmodseq, 0), (Member::Foldermodseq, index.highestmodseq, 1)]
+        {
+            if told(member).is_none() {
+                changes.put_member(entry, member, known.unwrap_or(otherwise).to_string().as_bytes());
+            }
+        }
+        if self.to.since(v(3, 13, 0)) {
+            match (told(Member::JmapId), header.jmap_id.as_deref().filter(|id| !id.is_empty())) {
+                (None, Some(id)) => changes.put_member(entry, Member::JmapId, id),
+                (None, None) => changes.put_member(entry, Member::JmapId, &jmap_id::of(uniqueid)),
+                (Some(id), Some(other)) if id != other => {
+                    tell(entry, Member::JmapId, id, other, "cyrus.header", report);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// A value that stays, though a file says another.
+fn tell(entry: &Entry<'_>, member: Member, here: &[u8], there: &[u8], file: &str, report: &mut Report) {
+    let detail = format!(": {} {}, and {} in {file}; it stays", member.name(), Name(here), Name(there));
+    report.loss(entry.at, "the list and the mailbox disagree", detail, entry.mailbox());
+}
+
+fn unfilled(path: &Path, why: &str) -> Refusal {
+    Refusal::with("mailbox that cannot be filled", format_args!("{} {why}", Name(path.as_os_str().as_bytes())))
+}
+
+/// Reads at most `limit` bytes of a file in `dir` below the first of the roots that has it; none if none has.
+fn read(
+    roots: &[Root<'_>],
+    dir: &[u8],
+    name: &str,
+    limit: u64,
+    to: &mut Vec<u8>,
+) -> Result<Option<std::path::PathBuf>, Stop> {
+    let tail = [dir, b"/", name.as_bytes()].concat();
+    for root in roots {
+        let path = root.path.join(as_path(&tail));
+        let failed = |e: &io::Error| Stop::Trouble(format!("{}: {}", Name(path.as_os_str().as_bytes()), reason(e)));
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        match rustix::fs::openat(root.fd, tail.as_slice(), flags, Mode::empty()) {
+            Ok(fd) => {
+                to.clear();
+                File::from(fd).take(limit).read_to_end(to).map_err(|e| failed(&e))?;
+                return Ok(Some(path));
+            }
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(e) => return Err(failed(&io::Error::from(e))),
+        }
+    }
+    Ok(None)
+}

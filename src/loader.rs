@@ -1,0 +1,306 @@
+//! What the loader and the server of one release take.
+//!
+//! The loaders themselves say nothing and exit 0 (`facts/migration.md`, "The loaders", and `facts/json.md`; every probe of
+//! `loader.jsonl.gz` is a test of this file).
+
+use crate::entry::{Entry, Member, local_part};
+use crate::json::why_not_utf8;
+use crate::mbtype::Mbtype;
+use crate::outcome::{Name, Refusal};
+use crate::partition;
+use crate::spool::{can_be_uniqueid, folded};
+use crate::version::{Dialect, Release, v};
+use memchr::memchr;
+
+/// The longest line, with its newline, that the loaders' `char buf[16384]` holds; the rest becomes a mailbox of its
+/// own (every text loader, 1.6 to 3.13).
+pub const MAX_LINE: usize = 16_383;
+
+/// The longest component: it is a directory's name.
+const MAX_COMPONENT: usize = 255;
+
+/// The longest component of 3.6 and later: it is part of a lock file's name (`facts/layout.md` 6).
+const MAX_LOCKED: usize = 250;
+
+/// What the loader and the server of one release take.
+#[derive(Debug, Clone)]
+pub struct Loader {
+    release: Release,
+    max_name: usize,
+    dlist: Option<Dlist>,
+}
+
+/// How 2.5 to 3.3 store ACLs: as a dlist that they cannot always read back, and then the *whole* list is unreadable
+/// (`facts/acl.md` 7: measured on 2.5.17 and 3.0.18; 3.4.9 is fine, what lies between was not run).
+#[derive(Debug, Clone, Copy)]
+struct Dlist {
+    /// 2.5.0 to 2.5.11 die of a blank in an identifier, too (upstream issues 1851 and 2378).
+    no_blanks: bool,
+}
+
+impl Loader {
+    /// The loader of `release`.
+    pub fn new(release: &Release) -> Loader {
+        let dlist = release.since(v(2, 5, 0)) && !release.since(v(3, 4, 0));
+        Loader {
+            max_name: match () {
+                () if release.since(v(3, 8, 0)) => 509,
+                () if release.since(v(3, 6, 0)) => 489,
+                () if release.since(v(2, 3, 14)) => 1023,
+                () if release.since(v(2, 1, 0)) => 490,
+                () => 489,
+            },
+            dlist: dlist.then(|| Dlist { no_blanks: !release.since(v(2, 5, 12)) }),
+            release: release.clone(),
+        }
+    }
+
+    /// Whether this loader stores the entry, written in `length` bytes without its newline, as what it says.
+    pub fn takes(&self, entry: &Entry<'_>, mbtype: Mbtype, length: usize) -> Result<(), Refusal> {
+        self.takes_name(entry.mailbox())?;
+        if mbtype.has(Mbtype::REMOTE) {
+            self.takes_remote(entry)?;
+        }
+        if entry.partition().len() > partition::MAX_LEN {
+            let detail =
+                format!("{} bytes; every loader takes at most {}", entry.partition().len(), partition::MAX_LEN);
+            return Err(Refusal::with("partition name too long", detail));
+        }
+        if self.release.dialect() == Dialect::Json {
+            return self.takes_strings(entry);
+        }
+        if entry.dialect == Dialect::Json {
+            holds_in_a_line(entry)?;
+        }
+        if length >= MAX_LINE {
+            let detail = format!(
+                "{} bytes with its newline; the loader reads {MAX_LINE} and takes the rest for a mailbox",
+                length + 1
+            );
+            return Err(Refusal::with("line too long for the loader", detail));
+        }
+        match self.dlist {
+            Some(dlist) => self.takes_dlist(entry, dlist),
+            None => Ok(()),
+        }
+    }
+
+    /// What JSON can hold, and the loader of 3.6 and later stores as it is told.
+    fn takes_strings(&self, entry: &Entry<'_>) -> Result<(), Refusal> {
+        let parts = [entry.mailbox(), entry.server().unwrap_or_default(), entry.partition()];
+        if std::str::from_utf8(entry.bytes).is_err()
+            && let Some(why) = parts.into_iter().chain(entry.acl().split(|b| *b == b'\t')).find_map(why_not_utf8)
+        {
+            return Err(Refusal::with("entry that JSON cannot hold", why));
+        }
+        if entry.partition().contains(&b'!') {
+            let what = format!("{} would look for a partition of that name", self.release);
+            return Err(Refusal::with("server!partition in one", format_args!("{}: {what}", Name(entry.partition()))));
+        }
+        if let Some(name) = entry.member(Member::Name)
+            && name != entry.mailbox()
+        {
+            let detail = format!("{}: the loader takes the key", Name(name));
+            return Err(Refusal::with("name that is not the entry's key", detail));
+        }
+        for (member, bits) in [(Member::Uidvalidity, 32), (Member::Createdmodseq, 64), (Member::Foldermodseq, 64)] {
+            if let Some(text) = entry.member(member) {
+                let number = std::str::from_utf8(text).ok().filter(|text| !text.starts_with('+'));
+                let fits = match bits {
+                    32 => number.is_some_and(|text| text.parse::<u32>().is_ok()),
+                    _ => number.is_some_and(|text| text.parse::<u64>().is_ok()),
+                };
+                if !fits {
+                    let detail = format!("{} {}: the loader would store another", member.name(), Name(text));
+                    return Err(Refusal::with("number that is none", detail));
+                }
+            }
+        }
+        match entry.member(Member::Uniqueid) {
+            Some(id) if !can_be_uniqueid(id) => {
+                Err(Refusal::with("uniqueid that can be none", format_args!("{}: it names a directory", Name(id))))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the entry has everything that this loader wants of it; what is missing it skips, or makes 0 of it.
+    pub fn has_all(&self, entry: &Entry<'_>) -> Result<(), Refusal> {
+        if self.release.dialect() != Dialect::Json {
+            return Ok(());
+        }
+        let skipped = [Member::Uniqueid, Member::JmapId];
+        let wanted = [Member::Uidvalidity, Member::Createdmodseq, Member::Foldermodseq];
+        for member in skipped.into_iter().chain(wanted) {
+            if (member == Member::JmapId && !self.wants_jmap_id())
+                || entry.member(member).is_some_and(|m| !m.is_empty())
+            {
+                continue;
+            }
+            let kind = match member {
+                Member::Uniqueid => "no uniqueid",
+                Member::JmapId => "no jmapId",
+                _ => "no uidvalidity, or no modseqs",
+            };
+            let what = if skipped.contains(&member) { "skips the entry" } else { "takes it for 0" };
+            let detail = format!("{}: {} {what}; mbx-check-paths --fill adds it", member.name(), self.release);
+            return Err(Refusal::with(kind, detail));
+        }
+        Ok(())
+    }
+
+    /// Whether entries must have a jmapId: 3.13.1 and later.
+    pub fn wants_jmap_id(&self) -> bool {
+        self.release.since(v(3, 13, 0))
+    }
+
+    fn takes_name(&self, mailbox: &[u8]) -> Result<(), Refusal> {
+        if mailbox.len() > self.max_name {
+            let detail = format!("{} bytes; {} takes at most {}", mailbox.len(), self.release, self.max_name);
+            return Err(Refusal::with("mailbox name too long", detail));
+        }
+        let max_component = if self.release.since(v(3, 6, 0)) { MAX_LOCKED } else { MAX_COMPONENT };
+        if mailbox.len() > max_component {
+            let local = local_part(mailbox);
+            let domain = mailbox.len().saturating_sub(local.len() + 1);
+            let longest = local.split(|b| *b == b'.').map(<[u8]>::len).max().unwrap_or(0).max(domain);
+            if longest > max_component {
+                let detail = match max_component {
+                    MAX_LOCKED => format!("{longest} bytes; {} cannot open those of more than 250", self.release),
+                    _ => format!("{longest} bytes; no directory can have a name of more than {MAX_COMPONENT}"),
+                };
+                return Err(Refusal::with("component of the name too long", detail));
+            }
+        }
+        if self.release.since(v(3, 6, 0))
+            && let Some(folded) = folded(mailbox)
+        {
+            let detail = format!("{} makes {} of it when it loads it", self.release, Name(&folded));
+            return Err(Refusal::with("name that the target takes for another", detail));
+        }
+        if self.release.since(v(3, 0, 0)) {
+            if mailbox.first() == Some(&b'$') {
+                return Err(Refusal::with(
+                    "name begins with $",
+                    format!("{} keeps such records for itself and never shows the mailbox", self.release),
+                ));
+            }
+            if loses_its_stamp(mailbox, self.release.since(v(3, 6, 0))) {
+                let detail = format!(
+                    "{} takes the last part for a time of deletion, and so another mailbox's directory for this one's",
+                    self.release
+                );
+                return Err(Refusal::with("DELETED name without a stamp", detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the target has this type, and does no harm to its mailboxes.
+    pub fn takes_type(&self, mbtype: Mbtype) -> Result<(), Refusal> {
+        if mbtype == Mbtype::EMAIL {
+            return Ok(());
+        }
+        if mbtype.has(Mbtype::RESERVE) {
+            // Measured on 2.3.7 and 2.3.19 with mbtype 2 and 6: messages and cyrus.* files are gone after a start.
+            let detail = format!(
+                "mbtype {mbtype}: at its next start the server deletes the mailbox with its mail; a CREATE was never \
+                 finished: make it {} (and local, without a server), or --drop reserve",
+                if mbtype.has(Mbtype::LEGACY) { "el" } else { "0" }
+            );
+            return Err(Refusal::with("reserved mailbox", detail));
+        }
+        if let Some(unknown) = mbtype.unknown_to(&self.release) {
+            let detail = format!("mbtype {mbtype}, {}; {} does not know {}", mbtype.names(), self.release, unknown);
+            return Err(Refusal::with("type that the target does not have", detail));
+        }
+        Ok(())
+    }
+
+    fn takes_remote(&self, entry: &Entry<'_>) -> Result<(), Refusal> {
+        let kind = "remote mailbox";
+        if !self.release.since(v(2, 5, 0)) {
+            return Ok(());
+        }
+        if !self.release.since(v(3, 0, 0)) {
+            return Err(Refusal::with(
+                kind,
+                format!("{} does not split server!partition when it loads; --drop remote", self.release),
+            ));
+        }
+        if self.release.dialect() == Dialect::Json && entry.dialect != Dialect::Json {
+            let what = format!("{} skips it without its uniqueid, which no text list has; --drop remote", self.release);
+            return Err(Refusal::with(kind, what));
+        }
+        match entry.server() {
+            // 3.0 splits at the last `!`: `a!b!c` was stored as `b!c` (3.0.18).
+            Some(_) if memchr(b'!', entry.partition()).is_some() => {
+                Err(Refusal::with(kind, format!("{} keeps only one of two servers", self.release)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn takes_dlist(&self, entry: &Entry<'_>, dlist: Dlist) -> Result<(), Refusal> {
+        let bad = |b: &u8| matches!(b, b'"' | b'%' | b'\\' | 0x80..);
+        let mend = "mbx-acl-rewrite --id or --drop-id mends it";
+        let whole = |what, found: String| {
+            let detail = format!("{found}: {} could not read its whole list back", self.release);
+            Err(Refusal::with(what, detail))
+        };
+        if let Some(b) = entry.server().unwrap_or_default().iter().chain(entry.partition()).find(|b| bad(b)) {
+            return whole("partition or server name with a byte that breaks the list", format!("byte {}", show(*b)));
+        }
+        let acl = entry.acl();
+        let longest_part = || acl.split(|b| *b == b'\t').map(<[u8]>::len).max().unwrap_or(0);
+        if acl.iter().any(bad) {
+            let parts = acl.split(|b| *b == b'\t').filter(|part| part.iter().any(bad));
+            let parts: Vec<String> = parts.take(5).map(|part| Name(part).to_string()).collect();
+            return whole("ACL with a byte that breaks the list", format!("in {}; {mend}", parts.join(" and in ")));
+        }
+        if acl.len() >= 1024 && longest_part() >= 1024 {
+            return whole("ACL with a part that breaks the list", format!("{} bytes; {mend}", longest_part()));
+        }
+        if dlist.no_blanks && acl.contains(&b' ') {
+            return whole("identifier with a blank", mend.to_string());
+        }
+        Ok(())
+    }
+}
+
+fn show(byte: u8) -> String {
+    match byte {
+        b' '..=b'~' => char::from(byte).to_string(),
+        _ => format!("\\x{byte:02x}"),
+    }
+}
+
+/// Whether 3.0 and later would take a `DELETED` name's directory for another mailbox's: they read the last of three
+/// and more components as a hexadecimal stamp, and write it back as they read it (`facts/layout.md` 1b). 3.6 reads that of
+/// two, too, and knows no `DELETED` alone: asked for `DELETED.foo` it looks for `DELETED.F` (seen on 3.6.1).
+fn loses_its_stamp(mailbox: &[u8], any: bool) -> bool {
+    let local = local_part(mailbox);
+    let components = local.split(|b| *b == b'.').count();
+    if local.split(|b| *b == b'.').next() != Some(b"DELETED") || components < if any { 1 } else { 3 } {
+        return false;
+    }
+    if components == 1 {
+        return true;
+    }
+    let stamp = local.rsplit(|b| *b == b'.').next().unwrap_or_default();
+    let canonical = (1..=8).contains(&stamp.len())
+        && stamp[0] != b'0'
+        && stamp.iter().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F'));
+    !canonical
+}
+
+/// What of a JSON entry no line of text can hold.
+fn holds_in_a_line(entry: &Entry<'_>) -> Result<(), Refusal> {
+    let breaks = |bytes: &[u8], also: &[u8]| bytes.iter().any(|b| matches!(b, 0 | b'\n' | b'\r') || also.contains(b));
+    let place = [(entry.partition(), &b" \t!"[..]), (entry.server().unwrap_or_default(), b" \t!")];
+    let parts = [(entry.mailbox(), &b"\t"[..]), (entry.acl(), b"")].into_iter().chain(place);
+    match parts.into_iter().find(|(part, also)| breaks(part, also)) {
+        Some((part, _)) => Err(Refusal::with("entry that no line of text can hold", Name(part))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,310 @@
+//! The night as the users see it in the morning: real spools of old servers, the list through the six filters, loaded
+//! into a real Cyrus 3.6.1, and a login over IMAP that looks at every mailbox.
+//!
+//! What must be there is read from the old dump and the old spool by the few lines below, not by the code under test.
+//! Skipped, loudly, where Cyrus is not installed; a failure under MBX_REQUIRE_CYRUS=1.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod stage;
+
+use stage::cyrus::{self, Reply, Server, Session, Value, quote};
+use stage::{Sandbox, lines, read};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+#[test]
+fn every_mailbox_of_2_2_13_opens() {
+    morning("2.2.13");
+}
+
+#[test]
+fn every_mailbox_of_2_3_7_opens() {
+    morning("2.3.7");
+}
+
+#[test]
+fn every_mailbox_of_2_4_22_opens() {
+    morning("2.4.22");
+}
+
+#[test]
+fn every_mailbox_of_3_0_18_opens() {
+    morning("3.0.18");
+}
+
+/// The list of the new server: made by the six filters, loaded and verified in a database of its own, and switched to.
+/// What was refused is in `rejects`.
+fn night(sandbox: &Sandbox, release: &str) {
+    let make = format!(
+        "mbx-parse --from {release} --to 3.6.1 --drop remote --seal --reject rejects old.dump \
+         | mbx-remap-part nothing=nowhere | mbx-acl-rewrite \
+         | mbx-check-paths -C new.conf --fill --missing missing.dump | mbx-mkmeta -C new.conf \
+         | mbx-count-guard --sealed >new.list"
+    );
+    sandbox.sh(&make).expect(0);
+    assert_eq!(sandbox.read("missing.dump"), b"");
+    let ctl_mboxlist = format!("{} -C {}", cyrus::CTL_MBOXLIST, sandbox.file("new.conf"));
+    let db = sandbox.file("new.db");
+    let load = format!(
+        "mbx-count-guard --to 3.6.1 --verify '{ctl_mboxlist} -d -f {db}' <new.list -- {ctl_mboxlist} -u -f {db} \
+         && mv {db} conf/mailboxes.db"
+    );
+    sandbox.sh(&load).expect(0);
+}
+
+fn morning(release: &str) {
+    if !cyrus::is_here(&[cyrus::CTL_MBOXLIST, cyrus::MASTER, cyrus::IMAPD, cyrus::SASLPASSWD]) {
+        return;
+    }
+    for variant in ["flat", "hash"] {
+        every_mailbox_opens(release, variant);
+    }
+}
+
+fn every_mailbox_opens(release: &str, variant: &str) {
+    let sandbox = Sandbox::of(release, variant);
+    let slashes = sandbox.read("old.conf").windows(21).any(|option| option == b"unixhierarchysep: yes");
+    let old = old_list(&sandbox, release);
+    let contents = old_contents(&sandbox, release, variant);
+    let spool = spool(&sandbox);
+    cyrus::move_in(&sandbox);
+    night(&sandbox, release);
+
+    let refused: BTreeSet<String> = lines(&sandbox.read("rejects")).iter().map(|line| name(line)).collect();
+    for name in &refused {
+        assert!(!is_held(name), "{release} {variant}: refused, though 3.6 can hold it: {name}");
+    }
+    let left_behind = |bit: u32| old.values().filter(|mailbox| mailbox.mbtype & bit != 0).count();
+    let arrived: BTreeMap<_, _> = old
+        .iter()
+        .filter(|(name, mailbox)| !refused.contains(*name) && mailbox.mbtype & (TOMBSTONE | REMOTE) == 0)
+        .collect();
+
+    let mut server = Server::start(&sandbox);
+    let mut session = server.log_in();
+    let listed = session.ask("LIST \"\" \"*\"").ok();
+    let listed: BTreeSet<_> = listed.after("LIST").map(|of| of[2].text().to_string()).collect();
+    let expected: BTreeSet<_> = arrived.keys().map(|name| external(name, slashes)).collect();
+
+    let (mut opened, mut messages) = (0, 0);
+    let mut wrong: Vec<_> = listed.difference(&expected).map(|name| format!("{name}: listed, from nowhere")).collect();
+    wrong.extend(expected.difference(&listed).map(|name| format!("{name}: not listed")));
+    for (name, mailbox) in &arrived {
+        let shown = quote(&external(name, slashes));
+        match rights(&mut session, &shown) {
+            Ok(acl) if acl == mailbox.acl => {}
+            Ok(acl) => wrong.push(format!("{name}: rights\n  were {:?}\n  are  {acl:?}", mailbox.acl)),
+            Err(answer) => wrong.push(format!("{name}: {answer:?}")),
+        }
+        match open(&mut session, &shown) {
+            Ok(content) if content == contents[*name] => {
+                opened += 1;
+                messages += content.flags.len();
+            }
+            Ok(content) => wrong.push(format!("{name}: it\n  held  {:?}\n  holds {content:?}", contents[*name])),
+            Err(answer) => wrong.push(format!("{name}: {answer:?}")),
+        }
+    }
+    let (tombstones, remote) = (left_behind(TOMBSTONE), left_behind(REMOTE));
+    println!(
+        "{release} {variant}: {} in, {opened} opened with {messages} messages, {} refused, {tombstones} tombstones, \
+         {remote} remote",
+        old.len(),
+        refused.len()
+    );
+    assert!(wrong.is_empty(), "{release} {variant}: {} are wrong\n{}", wrong.len(), wrong.join("\n"));
+    assert_eq!(opened + refused.len() + tombstones + remote, old.len(), "{release} {variant}");
+    drop(session);
+    drop(server);
+
+    // Its recovery takes the number of a calendar of old for that of a reserved name, and deletes it with all it holds.
+    let kept = types(&sandbox);
+    assert_eq!(kept.values().any(|mbtype| mbtype == "cl"), release == "3.0.18", "{release} {variant}");
+    for (name, mailbox) in &arrived {
+        assert_eq!(kept[*name], letters(mailbox.mbtype), "{release} {variant}: {name}");
+    }
+    assert_eq!(self::spool(&sandbox), spool, "{release} {variant}");
+}
+
+/// The bits of the old mbtypes (facts/json.md): up to 3.5 these, with other meanings from 3.6 on.
+const REMOTE: u32 = 1;
+const TOMBSTONE: u32 = 16;
+
+/// What 3.6 calls a type of old, in directories by name.
+fn letters(mbtype: u32) -> &'static str {
+    match mbtype {
+        0 => "el",
+        32 => "cl",
+        64 => "al",
+        128 => "bl",
+        _ => panic!("mbtype {mbtype}"),
+    }
+}
+
+type Acl = BTreeMap<String, BTreeSet<char>>;
+
+/// An entry of the old list.
+struct Mailbox {
+    mbtype: u32,
+    acl: Acl,
+}
+
+fn name(line: &[u8]) -> String {
+    String::from_utf8(line.split(|b| *b == b'\t').next().unwrap().to_vec()).unwrap()
+}
+
+fn old_list(sandbox: &Sandbox, release: &str) -> BTreeMap<String, Mailbox> {
+    let dump = String::from_utf8(sandbox.read("old.dump")).unwrap();
+    let entry = |line: &str| {
+        let (name, rest) = line.split_once('\t').unwrap();
+        let (mbtype, rest) = if release == "2.2.13" { ("0", rest) } else { rest.split_once(' ').unwrap() };
+        let behind_partition = if ["2.2.13", "2.3.7"].contains(&release) { '\t' } else { ' ' };
+        let (_, acl) = rest.split_once(behind_partition).unwrap();
+        let fields: Vec<_> = acl.split('\t').collect();
+        let acl = fields.chunks_exact(2).map(|pair| (pair[0].to_string(), meant(release, pair[1]))).collect();
+        (name.to_string(), Mailbox { mbtype: mbtype.parse().unwrap(), acl })
+    };
+    let list: BTreeMap<_, _> = dump.lines().map(entry).collect();
+    assert_eq!(list.len(), dump.lines().count(), "a mailbox twice");
+    list
+}
+
+/// The rights that a server of a release gives for the letters it stores, without the macros `c` and `d`
+/// (facts/acl.md; its deleteright is `c`).
+fn meant(release: &str, letters: &str) -> BTreeSet<char> {
+    let known = match release {
+        "2.2.13" => "lrswipcda",
+        "2.3.7" | "2.4.22" => "lrswipkxtecda",
+        _ => "lrswipkxtecdan",
+    };
+    let mut rights: BTreeSet<char> = letters.chars().filter(|l| known.contains(*l) || l.is_ascii_digit()).collect();
+    for (r#macro, members) in [('c', ['k', 'x']), ('d', ['t', 'e'])] {
+        // From 2.3.8 on a macro says nothing beside one of its members.
+        let counts = release == "2.3.7" || !members.iter().any(|member| rights.contains(member));
+        if rights.remove(&r#macro) && counts {
+            rights.extend(members);
+        }
+    }
+    rights
+}
+
+/// The rights that the new server gives.
+fn rights(session: &mut Session, mailbox: &str) -> Result<Acl, Reply> {
+    let reply = session.ask(&format!("GETACL {mailbox}"));
+    if !reply.is_ok() {
+        return Err(reply);
+    }
+    let acl = reply.after("ACL").next().unwrap();
+    Ok(acl[1..].chunks(2).map(|pair| (pair[0].text().to_string(), meant("3.6.1", pair[1].text()))).collect())
+}
+
+/// Whether 3.6 can hold a mailbox of that name, as the same name (facts/layout.md, 1b and 6).
+fn is_held(name: &str) -> bool {
+    let components: Vec<_> = name.split('.').collect();
+    // The last component of these is the time of deletion in hex: asked for `DELETED.foo`, 3.6 looks for `DELETED.F`.
+    let stamp = components.last().map_or("", |last| last);
+    let stamped = u32::from_str_radix(stamp, 16).is_ok_and(|time| time > 0 && format!("{time:X}") == stamp);
+    name.len() < 490
+        && components.iter().all(|component| (1..=250).contains(&component.len()))
+        && !name.starts_with("internal!")
+        && (components[0] != "DELETED" || (components.len() > 1 && stamped))
+}
+
+fn external(name: &str, slashes: bool) -> String {
+    if slashes { name.replace('.', "/").replace('^', ".") } else { name.to_string() }
+}
+
+/// What a mailbox holds: UIDVALIDITY, and the flags of each UID. Not \Recent, which is the session's, nor \Seen: what
+/// the administrator has seen is nobody's, and what the users have seen is in files of their own up to 2.3.
+#[derive(Debug, PartialEq)]
+struct Content {
+    uidvalidity: u32,
+    flags: BTreeMap<u32, BTreeSet<String>>,
+}
+
+/// The contents of all mailboxes that have a directory, which is where the old server's own `mbpath` says.
+fn old_contents(sandbox: &Sandbox, release: &str, variant: &str) -> BTreeMap<String, Content> {
+    let paths = String::from_utf8(read(format!("{release}/{variant}/paths.tsv"))).unwrap();
+    let content = |row: &str| {
+        let mut columns = row.split('\t');
+        let (name, dir) = (columns.next().unwrap(), columns.next().unwrap());
+        (name.to_string(), old_content(&sandbox.path().join(dir.strip_prefix("/cyrus/").unwrap())))
+    };
+    paths.lines().skip(1).map(content).collect()
+}
+
+/// `cyrus.index` of the minor versions 6 to 13 (facts/headers.md); line 5 of `cyrus.header` has the users' flags.
+fn old_content(dir: &Path) -> Content {
+    let header = std::fs::read(dir.join("cyrus.header")).unwrap();
+    let header = String::from_utf8_lossy(&header);
+    let names: Vec<_> = header.lines().nth(4).unwrap().split_whitespace().collect();
+    let index = std::fs::read(dir.join("cyrus.index")).unwrap();
+    let number = |at: usize| u32::from_be_bytes(index[at..at + 4].try_into().unwrap());
+    let (minor, start, size, records) = (number(8), number(12) as usize, number(16) as usize, number(20) as usize);
+    assert!((6..=13).contains(&minor), "{}: {minor}", dir.display());
+    let mut flags = BTreeMap::new();
+    for at in (0..records).map(|record| start + record * size) {
+        let system = number(at + 32);
+        // From 2.4 on, expunged messages stay for a while.
+        if minor >= 12 && system >> 31 == 1 {
+            continue;
+        }
+        let standard = ["\\Answered", "\\Flagged", "\\Deleted", "\\Draft"];
+        let standard = (0..).zip(standard).filter(|(bit, _)| system >> bit & 1 == 1).map(|(_, flag)| flag);
+        let users = names.iter().enumerate().filter(|(n, _)| number(at + 36 + n / 32 * 4) >> (n % 32) & 1 == 1);
+        flags.insert(number(at), standard.chain(users.map(|(_, flag)| *flag)).map(str::to_string).collect());
+    }
+    Content { uidvalidity: number(44), flags }
+}
+
+/// Opens a mailbox without changing it. Where the administrator may not, he gives himself the right.
+fn open(session: &mut Session, mailbox: &str) -> Result<Content, Reply> {
+    let mut opened = session.ask(&format!("EXAMINE {mailbox}"));
+    if opened.status == "NO Permission denied" {
+        session.ask(&format!("DELETEACL {mailbox} -anyone")).ok();
+        session.ask(&format!("SETACL {mailbox} {} lrs", cyrus::ADMIN)).ok();
+        opened = session.ask(&format!("EXAMINE {mailbox}"));
+    }
+    if !opened.is_ok() {
+        return Err(opened);
+    }
+    let uidvalidity = opened.after("OK").find_map(|of| of[0].text().strip_prefix("[UIDVALIDITY ")).unwrap();
+    let uidvalidity = uidvalidity.split_once(']').unwrap().0.parse().unwrap();
+    let (exists, _) = opened.numbered("EXISTS").next().unwrap();
+    let mut flags = BTreeMap::new();
+    if exists > 0 {
+        for (_, message) in session.ask("FETCH 1:* (UID FLAGS)").ok().numbered("FETCH") {
+            let items: BTreeMap<_, _> = message[0].list().chunks(2).map(|item| (item[0].text(), &item[1])).collect();
+            let set = items["FLAGS"].list().iter().map(Value::text).filter(|f| !["\\Recent", "\\Seen"].contains(f));
+            flags.insert(items["UID"].text().parse().unwrap(), set.map(str::to_string).collect());
+        }
+    }
+    assert_eq!(exists, flags.len(), "{mailbox}");
+    Ok(Content { uidvalidity, flags })
+}
+
+/// The mbtypes that the new server holds.
+fn types(sandbox: &Sandbox) -> BTreeMap<String, String> {
+    let dump = sandbox.sh(&format!("{} -C new.conf -d", cyrus::CTL_MBOXLIST)).expect(0).out;
+    let dump: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&dump).unwrap();
+    dump.into_iter().map(|(name, entry)| (name, entry["mbtype"].as_str().unwrap().to_string())).collect()
+}
+
+/// Every directory of the spool, and every message with its bytes.
+fn spool(sandbox: &Sandbox) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut dirs = vec![sandbox.path().join("spool")];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(&dir).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if entry.file_name().to_str().unwrap().ends_with('.') {
+                found.insert(path.clone(), std::fs::read(path).unwrap());
+            }
+        }
+        found.insert(dir, Vec::new());
+    }
+    found
+}
