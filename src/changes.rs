@@ -205,7 +205,17 @@ impl<'c, 'e> AclChanges<'c, 'e> {
             return;
         };
         let Some(acl) = members.place(Member::Acl) else { return };
-        let colon = members.colon.of(self.entry.bytes);
+        // Written like the pairs that are there, or else like the members.
+        let bytes = self.entry.bytes;
+        let between = match members.pairs.as_slice() {
+            [one, other, ..] => &bytes[one.1.end()..other.0.start()],
+            _ if members.between.is_some_and(|between| between.of(bytes) == b",") => b",",
+            _ => b", ",
+        };
+        let colon = match members.pairs.first() {
+            Some((identifier, rights)) => &bytes[identifier.end()..rights.start()],
+            None => members.colon.of(bytes),
+        };
         // Behind the opening brace, or behind the last pair.
         let (at, comma) = match self.kept {
             Some(kept) => (kept, true),
@@ -213,7 +223,7 @@ impl<'c, 'e> AclChanges<'c, 'e> {
         };
         self.changes.replace_with(Span::new(at, at), |text| {
             if comma {
-                text.extend_from_slice(b", ");
+                text.extend_from_slice(between);
             }
             json::encode(identifier, text);
             text.extend_from_slice(colon);

@@ -3,7 +3,7 @@
 use crate::changes::Changes;
 use crate::entry::Entry;
 use crate::filter::{Filter, Run, Seal, Verdict, run};
-use crate::hold::{Kept, Records, Sorted, Sorter, kept, record_of, same_acl};
+use crate::hold::{Kept, Records, Sorted, Sorter, kept, record_of, same_acl, same_mbtype};
 use crate::outcome::{Name, Report, Status, Stop};
 use crate::seal::Releases;
 use crate::stream::{Input, Source};
@@ -21,22 +21,26 @@ pub enum Field {
     Acl,
     /// The mbtype.
     Mbtype,
-    /// The uniqueid, which no text list holds.
+    /// The uniqueid, which only JSON lists hold.
     Uniqueid,
 }
 
 /// The fields to compare: those asked for, or all that both lists hold.
 pub fn fields(asked: &[Field], dialects: [Option<Dialect>; 2]) -> Result<Vec<Field>, Stop> {
+    let with_ids = dialects == [Some(Dialect::Json); 2];
     let typeless = dialects.contains(&Some(Dialect::Bare));
     if asked.is_empty() {
         let mut all = vec![Field::Name, Field::Partition, Field::Acl];
         if !typeless {
             all.push(Field::Mbtype);
         }
+        if with_ids {
+            all.push(Field::Uniqueid);
+        }
         return Ok(all);
     }
-    if asked.contains(&Field::Uniqueid) {
-        return Err(Stop::Trouble("--compare uniqueid: text lists hold none".to_string()));
+    if asked.contains(&Field::Uniqueid) && !with_ids {
+        return Err(Stop::Trouble("--compare uniqueid: only JSON lists hold it, and not both are such".to_string()));
     }
     if typeless && asked.contains(&Field::Mbtype) {
         return Err(Stop::Trouble("--compare mbtype: lists of releases up to 2.3.3 hold none".to_string()));
@@ -95,6 +99,22 @@ pub fn tell_folded(sorted: &Sorted, folded: &Sorted, report: &mut Report) -> Res
         }
         last.clear();
         last.extend_from_slice(fold);
+    }
+    Ok(())
+}
+
+/// Two mailboxes with one uniqueid: 3.6 and later file what belongs to a mailbox under it, and the second takes it all.
+pub fn tell_shared(uniqueids: &Sorted, report: &mut Report) -> Result<(), Stop> {
+    let mut ids = uniqueids.read()?;
+    let mut last: Vec<u8> = Vec::new();
+    while let Some(record) = ids.advance()? {
+        let ((before, other), (id, own)) = (split_fold(&last), split_fold(record));
+        if before == id && other != own {
+            let kind = "two mailboxes, one uniqueid";
+            report.finding(kind, format_args!("{kind}: {} and {} both have {}", Name(other), Name(own), Name(id)));
+        }
+        last.clear();
+        last.extend_from_slice(record);
     }
     Ok(())
 }
@@ -201,15 +221,15 @@ impl Words<'_> {
         }
     }
 
-    /// Of what was meant and what was loaded.
-    pub fn verified() -> Words<'static> {
+    /// Of what was meant and what was loaded, by a loader of this dialect: that of JSON skips tombstones.
+    pub fn verified(dialect: Option<Dialect>) -> Words<'static> {
         Words {
             missing: ("not loaded", "not in the server's list".to_string()),
             surplus: Some(("not meant", "in the server's list, but not meant to be".to_string())),
             differs: "loaded as something else",
             sides: ["meant", "the server has"],
             strict: true,
-            mailboxes_only: false,
+            mailboxes_only: dialect == Some(Dialect::Json),
         }
     }
 }
@@ -277,9 +297,14 @@ fn tell_difference(a: &[u8], b: &[u8], fields: &[Field], words: &Words<'_>, repo
     for (field, what, here, there) in [
         (Field::Partition, "partition", a.place, b.place),
         (Field::Mbtype, "mbtype", a.mbtype, b.mbtype),
+        (Field::Uniqueid, "uniqueid", a.uniqueid, b.uniqueid),
         (Field::Acl, "ACL", a.acl, b.acl),
     ] {
-        let same = if field == Field::Acl { same_acl(here, there) } else { here == there };
+        let same = match field {
+            Field::Acl => same_acl(here, there),
+            Field::Mbtype => same_mbtype(here, there),
+            _ => here == there,
+        };
         if fields.contains(&field) && !same {
             report.finding(
                 words.differs,

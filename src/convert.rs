@@ -129,7 +129,7 @@ impl Converter {
                 // Before what JSON cannot hold is written. Lines may have any length there.
                 self.loader.takes(entry, mbtype, 0)?;
                 match from {
-                    Dialect::Json => self.complete(entry, changes)?,
+                    Dialect::Json => self.complete(entry, changes, report)?,
                     _ => self.write_object(entry, mbtype, changes, report)?,
                 }
             }
@@ -216,7 +216,7 @@ impl Converter {
         let mut written = Some(());
         changes.replace_with(Span::new(0, entry.bytes.len()), |text| written = json::write(entry, mbtype, acl, text));
         written.ok_or_else(|| {
-            let detail = format!("mbtype {mbtype}, {}; JSON has a letter for one", mbtype.names());
+            let detail = format!("{}; JSON has a letter for one", mbtype.names());
             Refusal::with("type that the target does not have", detail)
         })
     }
@@ -255,9 +255,13 @@ impl Converter {
     }
 
     /// A JSON entry for another release of JSON.
-    fn complete(&self, entry: &Entry<'_>, changes: &mut Changes) -> Result<(), Refusal> {
+    fn complete(&self, entry: &Entry<'_>, changes: &mut Changes, report: &mut Report) -> Result<(), Refusal> {
         if self.strict {
             return self.loader.has_all(entry);
+        }
+        if let Some(name) = entry.member(Member::Name).filter(|name| *name != entry.mailbox()) {
+            let what = format!(" ({}; the loader takes the key)", Name(name));
+            report.notice(entry.at, "name that is not the entry's key", what, entry.mailbox());
         }
         if self.loader.wants_jmap_id()
             && entry.member(Member::JmapId).is_none_or(<[u8]>::is_empty)
@@ -301,16 +305,16 @@ impl Converter {
             _ => mbtype,
         };
         if to == Dialect::Bare && mbtype != Mbtype::EMAIL {
-            let detail = format!("mbtype {mbtype}, {}; lists up to 2.3.3 have no types", mbtype.names());
+            let detail = format!("{}; lists up to 2.3.3 have no types", mbtype.names());
             return Err(Refusal::with("type that the target does not have", detail));
         }
-        self.loader.takes_type(mbtype)?;
+        self.loader.takes_type(entry, mbtype)?;
         if kind == Kind::Remote && entry.server().is_none() {
             self.refuse_bare_server(entry)?;
         }
         if entry.server().is_some() && to != entry.dialect && !mbtype.has(Mbtype::REMOTE) && !mbtype.has(Mbtype::MOVING)
         {
-            let detail = format!("mbtype {mbtype} says that it is local");
+            let detail = format!("its mbtype, {}, says that it is local", mbtype.names());
             return Err(Refusal::with("server!partition of a local mailbox", detail));
         }
         Ok(mbtype.with(by_name))

@@ -2,10 +2,10 @@
 //!
 //! A list of any size is held in a temporary file that has no name any more, so it is gone with the process, and is
 //! sorted in runs of bounded memory. (The well-kept crates for external sorting bound the number of records in memory,
-//! not their bytes, and allocate each; an entry may have four megabytes.)
+//! not their bytes, and allocate each; an entry may have eight megabytes.)
 
 use crate::acl;
-use crate::entry::Entry;
+use crate::entry::{Entry, Member};
 use crate::mbtype::Mbtype;
 use crate::outcome::{Name, Stop};
 use std::cmp::Reverse;
@@ -260,7 +260,7 @@ impl Run<'_> {
 }
 
 /// What of an entry is compared with another list, one byte string that sorts by mailbox and then by line:
-/// mailbox, NUL, line, file, NUL, place, NUL, type, NUL, ACL. No field of an entry has a NUL.
+/// mailbox, NUL, line, file, NUL, place, NUL, type, NUL, uniqueid, NUL, ACL. No field of an entry has a NUL.
 pub fn record_of(entry: &Entry<'_>, record: &mut Vec<u8>) {
     record.clear();
     record.extend_from_slice(entry.mailbox());
@@ -274,12 +274,25 @@ pub fn record_of(entry: &Entry<'_>, record: &mut Vec<u8>) {
     }
     record.extend_from_slice(entry.partition());
     record.push(0);
-    if let Some(mbtype) = entry.mbtype() {
-        // Writing to memory does not fail.
-        let _ = write!(record, "{mbtype}");
+    if let Some((mbtype, _)) = entry.fields.mbtype {
+        record.extend_from_slice(mbtype.of(entry.values));
     }
     record.push(0);
+    record.extend_from_slice(entry.member(Member::Uniqueid).unwrap_or_default());
+    record.push(0);
     record.extend_from_slice(entry.acl());
+}
+
+/// What an mbtype field says: digits in text, letters in JSON.
+fn mbtype_of(field: &[u8]) -> Option<Mbtype> {
+    Mbtype::parse(field).or_else(|| Mbtype::of_letters(field).filter(|_| !field.is_empty()))
+}
+
+/// Whether two mbtype fields say the same. Text has no word for where a directory is.
+pub fn same_mbtype(one: &[u8], other: &[u8]) -> bool {
+    let text = |field: &[u8]| field.first().is_some_and(u8::is_ascii_digit);
+    let gone = if text(one) == text(other) { Mbtype::EMAIL } else { Mbtype::LEGACY };
+    one == other || mbtype_of(one).map(|t| t.without(gone)) == mbtype_of(other).map(|t| t.without(gone))
 }
 
 /// Whether two ACLs have the same identifiers with the same rights: a server may keep them in another order.
@@ -306,8 +319,10 @@ pub struct Kept<'a> {
     pub file: &'a [u8],
     /// `partition` or `server!partition`.
     pub place: &'a [u8],
-    /// The mbtype in decimal; empty in lists without types.
+    /// The mbtype as it stood; empty in lists without types.
     pub mbtype: &'a [u8],
+    /// The uniqueid; empty where there is none.
+    pub uniqueid: &'a [u8],
     /// The ACL as it stood.
     pub acl: &'a [u8],
 }
@@ -315,8 +330,7 @@ pub struct Kept<'a> {
 impl Kept<'_> {
     /// Whether it is a mailbox, here or on another server, and no tombstone or intermediate.
     pub fn is_mailbox(&self) -> bool {
-        Mbtype::parse(self.mbtype)
-            .is_none_or(|mbtype| !mbtype.has(Mbtype::DELETED) && !mbtype.has(Mbtype::INTERMEDIATE))
+        mbtype_of(self.mbtype).is_none_or(|mbtype| !mbtype.has(Mbtype::DELETED) && !mbtype.has(Mbtype::INTERMEDIATE))
     }
 }
 
@@ -329,9 +343,11 @@ pub fn kept(record: &[u8]) -> Kept<'_> {
     let rest = rest.get(1..).unwrap_or_default();
     let (place, rest) = rest.split_at(cut(rest));
     let rest = rest.get(1..).unwrap_or_default();
-    let (mbtype, acl) = rest.split_at(cut(rest));
+    let (mbtype, rest) = rest.split_at(cut(rest));
+    let rest = rest.get(1..).unwrap_or_default();
+    let (uniqueid, acl) = rest.split_at(cut(rest));
     let line = line.iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
-    Kept { mailbox, line, file, place, mbtype, acl: acl.get(1..).unwrap_or_default() }
+    Kept { mailbox, line, file, place, mbtype, uniqueid, acl: acl.get(1..).unwrap_or_default() }
 }
 
 #[cfg(test)]

@@ -97,12 +97,6 @@ impl Loader {
             let what = format!("{} would look for a partition of that name", self.release);
             return Err(Refusal::with("server!partition in one", format_args!("{}: {what}", Name(entry.partition()))));
         }
-        if let Some(name) = entry.member(Member::Name)
-            && name != entry.mailbox()
-        {
-            let detail = format!("{}: the loader takes the key", Name(name));
-            return Err(Refusal::with("name that is not the entry's key", detail));
-        }
         for (member, bits) in [(Member::Uidvalidity, 32), (Member::Createdmodseq, 64), (Member::Foldermodseq, 64)] {
             if let Some(text) = entry.member(member) {
                 let number = std::str::from_utf8(text).ok().filter(|text| !text.starts_with('+'));
@@ -117,7 +111,7 @@ impl Loader {
             }
         }
         match entry.member(Member::Uniqueid) {
-            Some(id) if !can_be_uniqueid(id) => {
+            Some(id) if !id.is_empty() && !can_be_uniqueid(id) => {
                 Err(Refusal::with("uniqueid that can be none", format_args!("{}: it names a directory", Name(id))))
             }
             _ => Ok(()),
@@ -197,21 +191,32 @@ impl Loader {
     }
 
     /// Whether the target has this type, and does no harm to its mailboxes.
-    pub fn takes_type(&self, mbtype: Mbtype) -> Result<(), Refusal> {
+    pub fn takes_type(&self, entry: &Entry<'_>, mbtype: Mbtype) -> Result<(), Refusal> {
         if mbtype == Mbtype::EMAIL {
             return Ok(());
         }
+        let told = entry.fields.mbtype.map_or(&b""[..], |(span, _)| span.of(entry.values));
         if mbtype.has(Mbtype::RESERVE) {
             // Measured on 2.3.7 and 2.3.19 with mbtype 2 and 6: messages and cyrus.* files are gone after a start.
             let detail = format!(
-                "mbtype {mbtype}: at its next start the server deletes the mailbox with its mail; a CREATE was never \
-                 finished: make it {} (and local, without a server), or --drop reserve",
-                if mbtype.has(Mbtype::LEGACY) { "el" } else { "0" }
+                "mbtype {}: at its next start the server deletes the mailbox with its mail; a CREATE was never finished: \
+                 {}, or --drop reserve",
+                Name(told),
+                match entry.dialect {
+                    Dialect::Json => "take the z out of it",
+                    _ => "make it 0 (and local, without server!)",
+                }
             );
             return Err(Refusal::with("reserved mailbox", detail));
         }
         if let Some(unknown) = mbtype.unknown_to(&self.release) {
-            let detail = format!("mbtype {mbtype}, {}; {} does not know {}", mbtype.names(), self.release, unknown);
+            let detail = format!(
+                "mbtype {}, {}; {} does not know {}",
+                Name(told),
+                mbtype.names(),
+                self.release,
+                unknown.names()
+            );
             return Err(Refusal::with("type that the target does not have", detail));
         }
         Ok(())

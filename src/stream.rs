@@ -18,8 +18,8 @@ use std::sync::Arc;
 /// How much is read at a time: `cat` reads half of it, and a 1 MiB pipe holds four.
 const BLOCK: usize = 256 * 1024;
 
-/// The longest line or JSON entry that is taken apart. A server's own lines are far shorter; an ACL of 100,000 identifiers is 2 MB.
-pub const MAX_LINE: usize = 4 * 1024 * 1024;
+/// The longest line or JSON entry that is taken apart. A server's own lines are far shorter; an ACL of 100,000 identifiers is 2 to 5 MB.
+pub const MAX_LINE: usize = 8 * 1024 * 1024;
 
 /// The pipe size asked for on both sides; refused for users above their pipe quota, which does no harm.
 const PIPE: usize = 1024 * 1024;
@@ -301,12 +301,14 @@ pub struct Output {
     name: &'static str,
     /// What is to be written with the next block.
     pub buffer: Vec<u8>,
+    /// The last byte that was written.
+    last: u8,
 }
 
 impl Output {
     /// Writes to `sink`, called `name` in messages.
     pub fn new(sink: Box<dyn Write>, name: &'static str) -> Output {
-        Output { sink, name, buffer: Vec::with_capacity(BLOCK + BLOCK / 4) }
+        Output { sink, name, buffer: Vec::with_capacity(BLOCK + BLOCK / 4), last: b'\n' }
     }
 
     /// The standard output.
@@ -314,8 +316,14 @@ impl Output {
         Ok(Output::new(Box::new(stdout()?), "stdout"))
     }
 
+    /// Whether the next byte begins a line.
+    pub fn is_at_line_start(&self) -> bool {
+        *self.buffer.last().unwrap_or(&self.last) == b'\n'
+    }
+
     /// Writes what is in the buffer, in one write.
     pub fn flush(&mut self) -> Result<(), Stop> {
+        self.last = *self.buffer.last().unwrap_or(&self.last);
         let written = self.sink.write_all(&self.buffer).and_then(|()| self.sink.flush());
         self.buffer.clear();
         written.map_err(|e| self.failed(&e))
@@ -324,6 +332,7 @@ impl Output {
     /// Writes `bytes` past the buffer, which must be empty: a block that goes out as it came in.
     pub fn write_through(&mut self, bytes: &[u8]) -> Result<(), Stop> {
         self.flush()?;
+        self.last = *bytes.last().unwrap_or(&self.last);
         self.sink.write_all(bytes).map_err(|e| self.failed(&e))
     }
 

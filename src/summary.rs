@@ -1,9 +1,11 @@
 //! What a list holds, for people and for other tools.
 
 use crate::acl;
-use crate::entry::{Entry, Kind, local_part};
+use crate::entry::{Entry, Kind, Member, local_part};
 use crate::mbtype::Mbtype;
 use crate::outcome::{Count, Name, Report, Stop};
+use crate::spool::is_by_name;
+use crate::version::Dialect;
 use clap::ValueEnum;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -80,6 +82,7 @@ pub struct Summary {
     longest_name: (usize, Vec<u8>),
     longest_line: (usize, Vec<u8>),
     types: Tally,
+    directories: Tally,
     partitions: Tally,
     servers: Tally,
     domains: Tally,
@@ -129,6 +132,13 @@ impl Summary {
             if mbtype.has(Mbtype::MOVING) {
                 self.oddities.add(b"mailbox on its way to another server");
             }
+        }
+        if entry.dialect == Dialect::Json && entry.kind() == Kind::Mailbox {
+            if entry.member(Member::Uniqueid).is_none_or(<[u8]>::is_empty) {
+                self.oddities.add(b"mailbox without a uniqueid: the loader skips it");
+            }
+            let by_name = is_by_name(entry);
+            self.directories.add(if by_name { b"by name (l in the mbtype)" } else { b"by uniqueid" });
         }
         if entry.kind() == Kind::Remote && entry.server().is_none() {
             self.oddities.add(b"remote mailbox without server!partition");
@@ -195,6 +205,7 @@ impl Summary {
         }
         self.partitions.show("Partitions", false, out)?;
         self.types.show("Types", true, out)?;
+        self.directories.show("Directories", true, out)?;
         self.servers.show("Other servers", false, out)?;
         self.domains.show("Domains", false, out)?;
         self.tops.show("Hierarchies", false, out)?;
@@ -203,7 +214,7 @@ impl Summary {
     }
 }
 
-/// Entries as rows of a table: mailbox, mbtype, server, partition, acl.
+/// Entries as rows of a table: mailbox, mbtype, server, partition, acl, uniqueid.
 pub struct Rows {
     to: RowWriter,
     lossy: u64,
@@ -214,7 +225,7 @@ enum RowWriter {
     Lines(io::BufWriter<Box<dyn Write>>),
 }
 
-const COLUMNS: [&str; 5] = ["mailbox", "mbtype", "server", "partition", "acl"];
+const COLUMNS: [&str; 6] = ["mailbox", "mbtype", "server", "partition", "acl", "uniqueid"];
 
 impl Rows {
     /// Begins a table on `out`.
@@ -242,6 +253,7 @@ impl Rows {
             }
             (_, server) => (server.unwrap_or_default(), entry.partition()),
         };
+        let uniqueid = entry.member(Member::Uniqueid).unwrap_or_default();
         match &mut self.to {
             RowWriter::Table(writer, acl) => {
                 acl.clear();
@@ -253,7 +265,8 @@ impl Rows {
                     acl.push(b' ');
                     acl.extend_from_slice(pair.rights);
                 }
-                writer.write_record([entry.mailbox(), mbtype.as_bytes(), server, partition, acl]).map_err(csv_failed)
+                let row = [entry.mailbox(), mbtype.as_bytes(), server, partition, acl, uniqueid];
+                writer.write_record(row).map_err(csv_failed)
             }
             RowWriter::Lines(out) => {
                 let mut lossy = false;
@@ -266,12 +279,13 @@ impl Rows {
                     .map(|pair| serde_json::json!({"identifier": text(pair.identifier), "rights": text(pair.rights)}))
                     .collect();
                 let row = format!(
-                    r#"{{"mailbox":{},"mbtype":{},"server":{},"partition":{},"acl":{}}}"#,
+                    r#"{{"mailbox":{},"mbtype":{},"server":{},"partition":{},"acl":{},"uniqueid":{}}}"#,
                     text(entry.mailbox()),
                     text(mbtype.as_bytes()),
                     text(server),
                     text(partition),
                     serde_json::Value::from(acl),
+                    text(uniqueid),
                 );
                 self.lossy += u64::from(lossy);
                 writeln!(out, "{row}").map_err(|e| failed(&e))

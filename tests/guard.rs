@@ -135,7 +135,7 @@ fn another_list_entry_by_entry() {
     let old = sandbox.write("old", read("migration/in.dump"));
     guard(&["--against", &old, "--compare", "name"], &list()).expect(0);
     guard(&["--against", &old, "--compare", "mbtype"], &list()).expect(2).says("hold none");
-    guard(&["--against", &old, "--compare", "uniqueid"], &list()).expect(2).says("text lists hold none");
+    guard(&["--against", &old, "--compare", "uniqueid"], &list()).expect(2).says("only JSON lists hold it");
 }
 
 #[test]

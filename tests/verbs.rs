@@ -142,11 +142,11 @@ fn tables_for_other_tools() {
         b"user.a, b\t0 1 john doe\tlrs\tanyone\tp\t\nuser.\xe9\t1 be.org!0 \nuser.c\t16 (null) \nuser.d\t32 x d\tl\t\n";
     let ran = run("parse", &["--format", "csv"], list).expect(0);
     ran.writes(
-        b"mailbox,mbtype,server,partition,acl\n\"user.a, b\",email,,1,john doe lrs; anyone p\n\
-        user.\xe9,remote,be.org,0,\nuser.c,deleted,,,\nuser.d,calendar,,x,d l\n",
+        b"mailbox,mbtype,server,partition,acl,uniqueid\n\"user.a, b\",email,,1,john doe lrs; anyone p,\n\
+        user.\xe9,remote,be.org,0,,\nuser.c,deleted,,,,\nuser.d,calendar,,x,d l,\n",
     );
     let ran = run("parse", &["--format", "tsv"], list).expect(0);
-    assert_eq!(ran.lines()[1], b"user.a, b\temail\t\t1\tjohn doe lrs; anyone p\n");
+    assert_eq!(ran.lines()[1], b"user.a, b\temail\t\t1\tjohn doe lrs; anyone p\t\n");
     let ran = run("parse", &["--format", "jsonl"], list).expect(0).says("1 entries have bytes that are not UTF-8");
     let rows: Vec<serde_json::Value> = ran.lines().iter().map(|line| serde_json::from_slice(line).unwrap()).collect();
     assert_eq!(rows.len(), 4);

@@ -179,23 +179,32 @@ impl Rewrite {
         self.unmet.rights.remove(pair.rights);
     }
 
-    /// A name that is mapped takes its negative entries along: left behind, they would deny nothing to anybody.
+    /// Another name for this pair's identifier, if the options have one.
     fn rename(&mut self, pair: &Pair<'_>, acl: &mut AclChanges<'_, '_>) -> bool {
-        let old = pair.identifier;
-        if let Some(new) = self.identifiers.get(old) {
-            if new == old {
-                return false;
-            }
-            acl.put_identifier(pair, new);
-        } else if let Some(new) =
-            old.strip_prefix(b"-").and_then(|name| self.identifiers.get(name).filter(|n| *n != name))
-        {
-            acl.put_identifier(pair, &[b"-", new.as_slice()].concat());
-        } else {
+        let new = self.renamed(pair.identifier);
+        if new == pair.identifier {
             return false;
         }
+        acl.put_identifier(pair, &new);
         self.counts.identifiers += 1;
         true
+    }
+
+    /// An identifier that stands twice in an ACL once it was renamed.
+    fn becomes_twice(&self, entry: &Entry<'_>) -> Option<Vec<u8>> {
+        let mut seen = HashSet::new();
+        let stays = acl::pairs(entry.acl()).map(|pair| pair.identifier).filter(|id| !self.gone.contains(*id));
+        stays.map(|id| self.renamed(id)).find(|id| !seen.insert(id.clone()))
+    }
+
+    /// What becomes of an identifier. A name that is mapped takes its negative entries along: left behind, they would
+    /// deny nothing to anybody.
+    fn renamed(&self, old: &[u8]) -> Vec<u8> {
+        match (self.identifiers.get(old), old.strip_prefix(b"-").and_then(|name| self.identifiers.get(name))) {
+            (Some(new), _) => new.clone(),
+            (None, Some(new)) => [b"-", new.as_slice()].concat(),
+            (None, None) => old.to_vec(),
+        }
     }
 
     /// Puts explicit rights in canonical order into the scratch buffer if the string needs it.
@@ -306,6 +315,16 @@ impl Filter for Rewrite {
         let mut acl = AclChanges::new(entry, changes);
         for pair in acl::pairs(entry.acl()) {
             changed |= self.pair(&pair, entry, &mut acl, report);
+        }
+        if changed
+            && entry.dialect == Dialect::Json
+            && !self.identifiers.is_empty()
+            && let Some(twice) = self.becomes_twice(entry)
+        {
+            return Ok(Verdict::Refuse(Refusal::with(
+                "two identifiers that become one",
+                format_args!("{}: JSON holds one, and the loader takes the last", Name(&twice)),
+            )));
         }
         if self.unsettled {
             return Ok(Verdict::Refuse(Refusal::with(

@@ -10,7 +10,7 @@ use mbxtools::filter::{Filter, Heading, Run, Verdict, run};
 use mbxtools::imapd_conf::Conf;
 use mbxtools::options::{Common, KNOWN, Limit, Rejects, SideFiles, SpoolOptions};
 use mbxtools::outcome::{ALIKE, Account, Count, Name, Report, Stop, reason};
-use mbxtools::spool::{Ahead, Hash, Layout, Roots, Roster, as_path};
+use mbxtools::spool::{Ahead, Hash, Layout, Roots, Roster, as_path, is_by_name};
 use mbxtools::version::Dialect;
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -73,8 +73,8 @@ struct Partition {
     index: Option<OwnedFd>,
     entries: u64,
     missing: u64,
-    /// The first mailboxes that are missing, to be looked for elsewhere.
-    samples: Vec<Vec<u8>>,
+    /// The first mailboxes that are missing, to be looked for elsewhere: by name, or where their uniqueid says.
+    samples: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
 /// So many missing mailboxes are looked for elsewhere before a list is given up.
@@ -184,7 +184,11 @@ impl Check {
                     (false, false) => format!("in partition {}, hashed otherwise ({what})", Name(other)),
                 };
                 let layout = layout.with_hash(hash);
-                let found = partition.samples.iter().filter(|mailbox| stands_in(&layout, roots, mailbox)).count();
+                let found = partition
+                    .samples
+                    .iter()
+                    .filter(|(mailbox, by_id)| stands_in(&layout, roots, mailbox, by_id.as_deref()))
+                    .count();
                 if found > best.0 {
                     best = (found, place);
                 }
@@ -197,10 +201,17 @@ impl Check {
     }
 }
 
-fn stands_in(layout: &Layout, roots: &Roots, mailbox: &[u8]) -> bool {
+fn stands_in(layout: &Layout, roots: &Roots, mailbox: &[u8], by_id: Option<&[u8]>) -> bool {
     let mut tail = Vec::new();
-    matches!(layout.path(mailbox, &mut tail), Ok(Ok(())))
-        && [&roots.header, &roots.data].iter().any(|root| root.join(as_path(&tail)).join("cyrus.header").is_file())
+    let header = match by_id {
+        Some(header) => header,
+        None if matches!(layout.path(mailbox, &mut tail), Ok(Ok(()))) => {
+            tail.extend_from_slice(b"/cyrus.header");
+            &tail
+        }
+        None => return false,
+    };
+    [&roots.header, &roots.data].iter().any(|root| root.join(as_path(header)).is_file())
 }
 
 fn show(path: &Path) -> String {
@@ -308,7 +319,8 @@ impl Filter for Check {
         self.missing += 1;
         self.with_domain.1 += domain;
         if partition.samples.len() < SAMPLES {
-            partition.samples.push(entry.mailbox().to_vec());
+            let by_id = (!is_by_name(entry)).then(|| self.path.clone());
+            partition.samples.push((entry.mailbox().to_vec(), by_id));
         }
         let path = partition.roots.header.join(as_path(&self.path));
         report.loss(entry.at, "no cyrus.header", format_args!(" ({})", show(&path)), entry.mailbox());

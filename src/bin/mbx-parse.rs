@@ -163,7 +163,7 @@ impl Filter for Parse {
         self.to.as_ref().map(Release::dialect).or(read)
     }
 
-    fn begin(&mut self, heading: &Heading, _report: &mut Report) -> Result<(), Stop> {
+    fn begin(&mut self, heading: &Heading, report: &mut Report) -> Result<(), Stop> {
         let (from, to) = (&heading.releases.from, &heading.releases.to);
         self.to.clone_from(to);
         let Some(dialect) = heading.dialect else { return Ok(()) };
@@ -175,6 +175,12 @@ impl Filter for Parse {
                 "--from {from} writes {}, but the list is in {dialect}: is it the right list?",
                 from.dialect()
             )));
+        }
+        if let (Dialect::Json, Some(to)) = (dialect, to.as_ref().filter(|to| to.dialect() != Dialect::Json)) {
+            report.remark(format_args!(
+                "lists for {to} hold no uniqueid, uidvalidity, modseq or history: it takes them from cyrus.header and \
+                 cyrus.index, and cannot read those that 3.6 or later has written anew"
+            ));
         }
         self.converter = to.as_ref().map(|to| Converter::new(&heading.releases, dialect, to));
         self.latest = heading.releases.latest().cloned();

@@ -109,6 +109,7 @@ struct Remap {
     moves: Option<csv::Writer<File>>,
     renamed: u64,
     moved_servers: u64,
+    histories: u64,
     remote: u64,
 }
 
@@ -153,6 +154,7 @@ impl Remap {
             let old = place.text.of(entry.values);
             if let Some(new) = self.partitions.of(old).filter(|new| *new != old) {
                 changes.replace_with(place.value, |text| json::encode(new, text));
+                self.histories += 1;
             }
         }
         Ok(Verdict::Change)
@@ -190,6 +192,7 @@ impl Filter for Remap {
     fn notes(&self, account: &mut Account) {
         account.notes.extend([
             ("renamed", self.renamed),
+            ("renamed in name histories", self.histories),
             ("with another server", self.moved_servers),
             ("remote, partition left alone", self.remote),
         ]);
@@ -240,6 +243,7 @@ fn remap(options: Options, report: &mut Report) -> Result<Account, Stop> {
         moves,
         renamed: 0,
         moved_servers: 0,
+        histories: 0,
         remote: 0,
     };
     Ok(run(Run::between(&options.common, &options.rejects, &files, &mut side)?, &mut filter, report))

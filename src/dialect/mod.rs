@@ -8,7 +8,7 @@ pub mod text;
 use crate::outcome::{Refusal, Stop};
 use crate::seal;
 use crate::version::Dialect;
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr_iter, memchr2};
 use std::fs::File;
 use std::io::Write;
 
@@ -36,10 +36,16 @@ pub fn beginning(start: &[u8]) -> Option<Beginning> {
     }
     let (open, inside) = rest.split_first()?;
     // An object goes on with a member or its end; a mailbox `{x` of a text list does not. A comma in its place is what
-    // 3.6 prints for an entry that is no UTF-8.
-    match (open, inside.trim_ascii_start().first()) {
+    // 3.6 prints for an entry that is no UTF-8, a `!` the mark of a filter that gave up.
+    // Of a line with a TAB only a quotation that is closed before it makes an object: no string of JSON has a TAB.
+    let first = inside.trim_ascii_start();
+    let line = &first[..memchr(b'\n', first).unwrap_or(first.len())];
+    let is_entry = memchr(b'\t', line).is_some_and(|tab| memchr_iter(b'"', &line[..tab]).count() < 2);
+    match (open, first.first()) {
         (b'{' | b'[', None) => None,
-        (b'{', Some(b'"' | b'}' | b',')) => Some(Beginning::Object),
+        (b'{' | b'[', _) if is_entry => Some(Beginning::Text),
+        (b'{', Some(b'"' | b'}' | b',' | b'!')) => Some(Beginning::Object),
+        (b'{', _) if matches!(inside.first(), Some(b'\n' | b'\r')) => Some(Beginning::Object),
         (b'[', Some(b'"' | b'{' | b']')) => Some(Beginning::Array),
         _ => Some(Beginning::Text),
     }

@@ -4,6 +4,7 @@ use super::stranger;
 use crate::entry::{Entry, Fields, Span};
 use crate::mbtype::Mbtype;
 use crate::outcome::Refusal;
+use crate::partition;
 use crate::version::Dialect;
 use memchr::{memchr, memchr2, memrchr};
 
@@ -62,7 +63,8 @@ pub fn write_place(entry: &Entry<'_>, mbtype: Mbtype, dialect: Dialect, out: &mu
         out.extend_from_slice(server);
         out.push(b'!');
     }
-    out.extend_from_slice(entry.partition());
+    // Of tombstones and intermediates, which have none, servers print C's NULL.
+    out.extend_from_slice(if entry.partition().is_empty() { partition::NULL } else { entry.partition() });
     out.push(if dialect == Dialect::Blank { b' ' } else { b'\t' });
 }
 
@@ -113,6 +115,9 @@ fn refuse_extended(acl: &[u8], dialect: Dialect) -> Result<(), Refusal> {
 fn no_tab(line: &[u8]) -> Refusal {
     if line.is_empty() {
         return Refusal::with("blank line", "no server prints one: was the list edited or joined?");
+    }
+    if line.trim_ascii() == b"{" {
+        return Refusal::with("no partition", "a JSON list begins here: what stands before it must go");
     }
     Refusal::with("no partition", "the line has no TAB, so it is no entry: a login banner, or a message in the list?")
 }

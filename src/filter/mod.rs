@@ -275,7 +275,7 @@ impl<F: Filter> Running<'_, F> {
             self.aborted = true;
             if let Some(output) = &mut self.output {
                 // The entries of an object end without a newline.
-                if self.writes == Some(Dialect::Json) {
+                if !output.is_at_line_start() {
                     output.buffer.push(b'\n');
                 }
                 output.buffer.extend_from_slice(mark);

@@ -72,8 +72,10 @@ impl<F: Filter> Running<'_, F> {
             }
             let rest = input.pending().len();
             if rest >= MAX_LINE {
-                let at = At { file: &file, line: object.line };
-                return Err(Stop::Refused(format!("{at}: an entry of over {MAX_LINE} bytes")));
+                let (lead, name) = next_name(input.pending(), 0);
+                let at = At { file: &file, line: object.line + newlines(&input.pending()[..lead]) };
+                let name = name.unwrap_or_else(|| "no name".to_string());
+                return Err(Stop::Refused(format!("{at}: an entry of over {MAX_LINE} bytes: {name}")));
             }
             let wanted = if rest < LONG { rest + 1 } else { (rest * 2).min(MAX_LINE) };
             while more && input.pending().len() < wanted {
@@ -103,6 +105,8 @@ impl<F: Filter> Running<'_, F> {
                     return if more { Ok(()) } else { Err(cut_off(object, file)) };
                 };
                 self.write_pending(&bytes[object.unwritten..start]);
+                object.advance(bytes, start);
+                object.unwritten = start;
                 self.mark(&bytes[start..start + len], at)?;
                 object.advance(bytes, start + len + 1);
                 object.unwritten = object.at;
@@ -126,12 +130,27 @@ impl<F: Filter> Running<'_, F> {
                     object.advance(bytes, start + 1);
                 }
                 (Place::First, _) | (Place::Next, b',') => {
-                    if byte == b',' {
+                    if object.place == Place::Next {
                         scan.at += 1;
                     }
                     let whole = match scan.peek() {
                         Ok(b'"') => self.member(bytes, scan.at, object, file)?,
-                        Ok(_) => return Err(no_entry(bytes, scan.at, object, file)),
+                        Ok(b'!') => {
+                            // Whoever wrote the comma gave up before the entry.
+                            if let Some(len) = memchr(b'\n', &bytes[scan.at..]) {
+                                self.mark(&bytes[scan.at..scan.at + len], at)?;
+                                return Err(cut_off(object, file));
+                            }
+                            false
+                        }
+                        Ok(b',' | b'}') => return Err(no_entry(bytes, scan.at, object, file)),
+                        Ok(_) => {
+                            let at = At { file, line: object.line + newlines(&bytes[object.at..scan.at]) };
+                            return Err(Stop::Refused(format!(
+                                "{at}: no entry begins here, which is a mailbox in double quotes: the loader refuses all of \
+                                 such a list"
+                            )));
+                        }
                         Err(_) => false,
                     };
                     if !whole {
@@ -257,19 +276,7 @@ fn cut_off(object: &Object, file: &str) -> Stop {
 /// A comma without an entry: of one whose name is no UTF-8, `ctl_mboxlist -d` prints nothing but that.
 fn no_entry(bytes: &[u8], from: usize, object: &Object, file: &str) -> Stop {
     let at = At { file, line: object.line + newlines(&bytes[object.at..from]) };
-    let mut scan = Scan::new(bytes, from);
-    while let Ok(b',') = scan.peek() {
-        scan.at += 1;
-    }
-    let start = scan.at;
-    let after = match (scan.peek(), scan.string()) {
-        (Ok(b'"'), Ok(_)) => {
-            let mut name = Vec::new();
-            decode(&bytes[start + 1..scan.at - 1], &mut name);
-            Name(&name).to_string()
-        }
-        _ => "the end".to_string(),
-    };
+    let after = next_name(bytes, from).1.unwrap_or_else(|| "the end".to_string());
     let before = match object.last.is_empty() {
         true => "the beginning".to_string(),
         false => Name(&object.last).to_string(),
@@ -278,4 +285,19 @@ fn no_entry(bytes: &[u8], from: usize, object: &Object, file: &str) -> Stop {
         "{at}: no entry between {before} and {after}: ctl_mboxlist -d leaves one out whose name is not UTF-8, and no loader \
          takes such a list; rename that mailbox on the old server"
     ))
+}
+
+/// Where the next member begins behind white space and commas, and what it is called.
+fn next_name(bytes: &[u8], from: usize) -> (usize, Option<String>) {
+    let mut scan = Scan::new(bytes, from);
+    while let Ok(b',') = scan.peek() {
+        scan.at += 1;
+    }
+    let start = scan.at;
+    let mut name = Vec::new();
+    let found = scan.string().is_ok();
+    if found {
+        decode(&bytes[start + 1..scan.at - 1], &mut name);
+    }
+    (start, found.then(|| Name(&name).to_string()))
 }

@@ -102,13 +102,30 @@ pub fn read(path: impl AsRef<Path>) -> Vec<u8> {
     std::fs::read(corpus().join(&path)).unwrap_or_else(|e| panic!("{}: {e}", path.as_ref().display()))
 }
 
-/// The releases whose lists are in the corpus.
+/// The releases whose JSON lists are in the corpus.
+pub const JSON_RELEASES: [&str; 2] = ["3.6.1", "3.13.7"];
+
+/// The releases whose text lists are in the corpus.
 pub const RELEASES: [&str; 4] = ["2.2.13", "2.3.7", "2.4.22", "3.0.18"];
 
 /// Every text list of the corpus: release, variant, bytes.
 pub fn dumps() -> Vec<(&'static str, String, Vec<u8>)> {
+    let all = dumps_of(&RELEASES);
+    assert!(all.len() >= 28);
+    all
+}
+
+/// Every JSON list of the corpus but those that are no JSON.
+pub fn json_dumps() -> Vec<(&'static str, String, Vec<u8>)> {
+    let mut all = dumps_of(&JSON_RELEASES);
+    all.retain(|(_, variant, _)| variant != "broken-utf8");
+    assert!(all.len() >= 24);
+    all
+}
+
+fn dumps_of(releases: &[&'static str]) -> Vec<(&'static str, String, Vec<u8>)> {
     let mut all = Vec::new();
-    for release in RELEASES {
+    for &release in releases {
         let mut variants: Vec<_> = std::fs::read_dir(corpus().join(release))
             .unwrap()
             .map(|entry| entry.unwrap().path())
@@ -120,7 +137,6 @@ pub fn dumps() -> Vec<(&'static str, String, Vec<u8>)> {
             all.push((release, name, std::fs::read(variant.join("dump.txt")).unwrap()));
         }
     }
-    assert!(all.len() >= 28);
     all
 }
 
