@@ -8,7 +8,7 @@ use crate::json::why_not_utf8;
 use crate::mbtype::Mbtype;
 use crate::outcome::{Name, Refusal};
 use crate::partition;
-use crate::spool::{can_be_uniqueid, folded};
+use crate::spool::{can_be_uniqueid, folded, is_by_name};
 use crate::version::{Dialect, Release, v};
 use memchr::memchr;
 
@@ -19,8 +19,13 @@ pub const MAX_LINE: usize = 16_383;
 /// The longest component: it is a directory's name.
 const MAX_COMPONENT: usize = 255;
 
-/// The longest component of 3.6 and later: it is part of a lock file's name (`facts/layout.md` 6).
+/// The longest component of a mailbox whose directory is by name on 3.6 and later: it is part of a lock file's name, and
+/// with a longer one every SELECT fails (`facts/layout.md` 6). By uniqueid those of 255 and 256 bytes open (seen on 3.6.1).
 const MAX_LOCKED: usize = 250;
+
+/// The longest userid of 3.6 and later, with its domain: the loader dies of longer ones, whose lock file has no name that
+/// fits, in the middle of the list (seen on 3.6.1: 247 bytes are loaded, 248 are not).
+const MAX_USERID: usize = 247;
 
 /// What the loader and the server of one release take.
 #[derive(Debug, Clone)]
@@ -57,7 +62,7 @@ impl Loader {
 
     /// Whether this loader stores the entry, written in `length` bytes without its newline, as what it says.
     pub fn takes(&self, entry: &Entry<'_>, mbtype: Mbtype, length: usize) -> Result<(), Refusal> {
-        self.takes_name(entry.mailbox())?;
+        self.takes_name(entry)?;
         if mbtype.has(Mbtype::REMOTE) {
             self.takes_remote(entry)?;
         }
@@ -148,12 +153,24 @@ impl Loader {
         self.release.since(v(3, 13, 0))
     }
 
-    fn takes_name(&self, mailbox: &[u8]) -> Result<(), Refusal> {
+    fn takes_name(&self, entry: &Entry<'_>) -> Result<(), Refusal> {
+        let mailbox = entry.mailbox();
         if mailbox.len() > self.max_name {
             let detail = format!("{} bytes; {} takes at most {}", mailbox.len(), self.release, self.max_name);
             return Err(Refusal::with("mailbox name too long", detail));
         }
-        let max_component = if self.release.since(v(3, 6, 0)) { MAX_LOCKED } else { MAX_COMPONENT };
+        if self.release.since(v(3, 6, 0)) {
+            let userid = userid_len(mailbox);
+            if userid > MAX_USERID {
+                let detail = format!("{userid} bytes; the loader of {} dies of more than {MAX_USERID}", self.release);
+                return Err(Refusal::with("userid too long", detail));
+            }
+        }
+        let max_component = match self.release.since(v(3, 6, 0)) {
+            true if !is_by_name(entry) => usize::MAX,
+            true => MAX_LOCKED,
+            false => MAX_COMPONENT,
+        };
         if mailbox.len() > max_component {
             let local = local_part(mailbox);
             let domain = mailbox.len().saturating_sub(local.len() + 1);
@@ -307,5 +324,20 @@ fn holds_in_a_line(entry: &Entry<'_>) -> Result<(), Refusal> {
     match parts.into_iter().find(|(part, also)| breaks(part, also)) {
         Some((part, _)) => Err(Refusal::with("entry that no line of text can hold", Name(part))),
         None => Ok(()),
+    }
+}
+
+/// How long the userid is whose mailbox this is, or was before it was deleted; 0 if it is nobody's.
+fn userid_len(mailbox: &[u8]) -> usize {
+    let local = local_part(mailbox);
+    let mut parts = local.split(|b| *b == b'.');
+    let mut first = parts.next();
+    if first == Some(b"DELETED") {
+        first = parts.next();
+    }
+    match (first, parts.next()) {
+        // `!` stands for the `@` of the userid.
+        (Some(b"user"), Some(user)) => user.len() + mailbox.len() - local.len(),
+        _ => 0,
     }
 }

@@ -51,6 +51,24 @@ fn night(sandbox: &Sandbox, release: &str) {
          && mv {db} conf/mailboxes.db"
     );
     sandbox.sh(&load).expect(0);
+    // What the server prints is the list that was meant, and what is not is found.
+    let print = format!("{ctl_mboxlist} -d");
+    let compare = "mbx-count-guard --against new.list --compare name,partition,acl,mbtype,uniqueid";
+    sandbox.sh(&format!("{print} | {compare}")).expect(0);
+    for (change, found) in [
+        ("s/lrswipkxtea/lrswipkxte/", ": ACL: "),
+        ("s/\"partition\": \"0\"/\"partition\": \"1\"/", ": partition: here 1, "),
+        ("/^\"user.bob\":/d", "not in the other list"),
+        ("s/\"el\"/\"e\"/", ": mbtype: here e, "),
+        ("s/\"uniqueid\": \"/&0/", ": uniqueid: "),
+    ] {
+        let ran = sandbox.sh(&format!("{print} | sed '{change}' | {compare}")).expect(1);
+        assert!(
+            ran.err.contains(found) || change.contains("user.bob") && ran.err.contains("only in "),
+            "{}",
+            ran.tell()
+        );
+    }
 }
 
 fn morning(release: &str) {
