@@ -9,6 +9,10 @@ corpus=$here/../tests/corpus
 dir=$(mktemp -d "${TMPDIR:-/tmp}/mbx-demo.XXXXXX")
 trap 'rm -rf "$dir"' EXIT HUP INT TERM
 
+# The spool is ours here, not the server's: if we are root, it is root who must be able to read it.
+CYRUS_USER=$(id -un)
+export CYRUS_USER
+
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 test -t 1 || say() { printf '\n%s\n' "$*"; }
 show() { sed 's/^/    /'; }

@@ -24,12 +24,6 @@ const HEADER: u64 = 8 * 1024 * 1024;
 /// The oldest cyrus.index that 3.6 and later open (3.13.7 `imap/mailbox.c` 1787).
 const MINOR: u32 = 6;
 
-/// Fills entries for one release.
-pub struct Fill {
-    to: Release,
-    header: Vec<u8>,
-}
-
 /// A root of a partition, open, and its path for messages.
 #[derive(Clone, Copy)]
 pub struct Root<'a> {
@@ -39,53 +33,62 @@ pub struct Root<'a> {
     pub path: &'a Path,
 }
 
-impl Fill {
-    /// For lists that `to` will load.
-    pub fn new(to: &Release) -> Fill {
-        Fill { to: to.clone(), header: Vec::new() }
-    }
+/// What a mailbox's own files say.
+#[derive(Debug)]
+pub struct Facts {
+    /// Its cyrus.header.
+    pub header: Header,
+    /// The header of its cyrus.index.
+    pub index: Index,
+}
 
-    /// Adds what `entry` lacks. What it has stays; where a file says something else, that is told. `headers` and
-    /// `indexes` are the roots that may hold the files of the directory `dir`, the first that has one counts. A mailbox
-    /// that cannot be filled is refused: the loader would skip it and exit 0.
-    pub fn entry(
-        &mut self,
-        entry: &Entry<'_>,
-        dir: &[u8],
-        headers: &[Root<'_>],
-        indexes: &[Root<'_>],
-        changes: &mut Changes,
-        report: &mut Report,
-    ) -> Result<Result<(), Refusal>, Stop> {
-        let Some(path) = read(headers, dir, "cyrus.header", HEADER, &mut self.header)? else {
+impl Facts {
+    /// Reads the files of the mailbox whose directory is `dir` below one of the roots: the first that has one counts. A
+    /// refusal tells why they cannot be believed.
+    pub fn read(dir: &[u8], headers: &[Root<'_>], indexes: &[Root<'_>]) -> Result<Result<Facts, Refusal>, Stop> {
+        let mut bytes = Vec::new();
+        let Some(path) = read(headers, dir, "cyrus.header", HEADER, &mut bytes)? else {
             return Ok(Err(Refusal::new("no cyrus.header to fill from")));
         };
-        let header = match Header::read(&self.header) {
+        let header = match Header::read(&bytes) {
             Ok(header) => header,
             Err(why) => return Ok(Err(unfilled(&path, why))),
         };
-        let Some(path) = read(indexes, dir, "cyrus.index", Index::HEAD as u64, &mut self.header)? else {
+        let Some(path) = read(indexes, dir, "cyrus.index", Index::HEAD as u64, &mut bytes)? else {
             return Ok(Err(Refusal::with("no cyrus.index to fill from", "the server could not open the mailbox")));
         };
-        let index = match Index::read(&self.header) {
+        Ok(match Index::read(&bytes) {
             Ok(index) if index.minor < MINOR => {
                 let what = "is of 2.0 or older, which 3.6 and later do not open: reconstruct it with the old server";
-                return Ok(Err(unfilled(&path, what)));
+                Err(unfilled(&path, what))
             }
-            Ok(index) => index,
-            Err(why) => return Ok(Err(unfilled(&path, &why))),
-        };
-        Ok(self.add(entry, &header, &index, changes, report))
+            Ok(index) => Ok(Facts { header, index }),
+            Err(why) => Err(unfilled(&path, &why)),
+        })
+    }
+}
+
+/// Fills entries for one release.
+pub struct Fill {
+    to: Release,
+}
+
+impl Fill {
+    /// For lists that `to` will load.
+    pub fn new(to: &Release) -> Fill {
+        Fill { to: to.clone() }
     }
 
-    fn add(
+    /// Adds what `entry` lacks. What it has stays; where a file says something else, that is told. A mailbox that cannot be
+    /// filled is refused: the loader would skip it and exit 0.
+    pub fn entry(
         &self,
         entry: &Entry<'_>,
-        header: &Header,
-        index: &Index,
+        facts: &Facts,
         changes: &mut Changes,
         report: &mut Report,
     ) -> Result<(), Refusal> {
+        let Facts { header, index } = facts;
         let told = |member| entry.member(member).filter(|text| !text.is_empty());
         let uniqueid = match (told(Member::Uniqueid), header.uniqueid.as_deref().filter(|id| can_be_uniqueid(id))) {
             (None, None) => {

@@ -15,8 +15,10 @@ use std::path::{Path, PathBuf};
 /// Who is to own what is made.
 #[derive(Clone, Copy, Debug)]
 pub struct Owner {
-    uid: Uid,
-    gid: Gid,
+    /// The user.
+    pub uid: Uid,
+    /// His group.
+    pub gid: Gid,
 }
 
 impl Owner {

@@ -5,8 +5,9 @@
 //! manual page.
 
 use std::fmt::{self, Write as _};
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal, Write as _};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 /// The four ends of a filter. The worst one seen is the exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -155,6 +156,22 @@ pub struct Report {
     quiet: bool,
     status: Status,
     alike: Vec<(&'static str, u64)>,
+    /// Of a filter that waits for the disk, on a terminal.
+    progress: Option<Progress>,
+}
+
+/// How far a filter is.
+struct Progress {
+    begun: Instant,
+    shown: Instant,
+}
+
+/// What a line of progress can tell.
+pub struct Told {
+    /// How many are done.
+    pub count: u64,
+    /// How many in a second.
+    pub rate: u64,
 }
 
 /// How many messages of one kind are shown before the rest are only counted.
@@ -163,7 +180,7 @@ pub const ALIKE: u64 = 20;
 impl Report {
     /// Messages of `tool` go to stderr; notices only if not `quiet`.
     pub fn new(tool: &'static str, quiet: bool) -> Report {
-        Report { tool, quiet, status: Status::Done, alike: Vec::new() }
+        Report { tool, quiet, status: Status::Done, alike: Vec::new(), progress: None }
     }
 
     /// The name of the filter that speaks.
@@ -233,6 +250,27 @@ impl Report {
         self.line(format_args!("{text}"));
     }
 
+    /// Shows how far a filter is that waits for the disk, twice a second and only on a terminal.
+    pub fn progress(&mut self, count: u64, text: impl FnOnce(&Told) -> String) {
+        // The clock is asked now and then only.
+        if !count.is_multiple_of(16) || self.quiet {
+            return;
+        }
+        let now = Instant::now();
+        if count == 16 && io::stderr().is_terminal() {
+            self.progress = Some(Progress { begun: now, shown: now });
+        }
+        if let Some(progress) = &mut self.progress
+            && now.duration_since(progress.shown) > Duration::from_millis(500)
+        {
+            progress.shown = now;
+            let rate = count as f64 / now.duration_since(progress.begun).as_secs_f64();
+            let _ = io::stderr()
+                .lock()
+                .write_all(format!("\r\x1b[K{}", text(&Told { count, rate: rate as u64 })).as_bytes());
+        }
+    }
+
     /// The end of the run for a reason of its own; returns what the abort mark says.
     pub fn stop(&mut self, stop: &Stop) -> Option<String> {
         match stop {
@@ -281,7 +319,8 @@ impl Report {
 
     fn line(&self, text: fmt::Arguments<'_>) {
         // A closed or full stderr must not stop a migration: the status still tells.
-        let _ = io::stderr().lock().write_all(format!("{}: {text}\n", self.tool).as_bytes());
+        let over = if self.progress.is_some() { "\r\x1b[K" } else { "" };
+        let _ = io::stderr().lock().write_all(format!("{over}{}: {text}\n", self.tool).as_bytes());
     }
 }
 

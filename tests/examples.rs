@@ -59,8 +59,13 @@ fn run_all(page: &str, blocks: &[String]) {
             text = text.replace(place, "ctl_mboxlist");
         }
         let path = format!("{here}/bin:{}:{}", bin().display(), std::env::var("PATH").unwrap());
-        let output =
-            Command::new("sh").args(["-ec", &text]).current_dir(sandbox.path()).env("PATH", path).output().unwrap();
+        let output = Command::new("sh")
+            .args(["-ec", &text])
+            .current_dir(sandbox.path())
+            .env("PATH", path)
+            .env("CYRUS_USER", "root")
+            .output()
+            .unwrap();
         assert!(
             output.status.success(),
             "{page}: {}\n{block}\n{}{}",

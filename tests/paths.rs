@@ -7,7 +7,7 @@ mod stage;
 
 use mbxtools::imapd_conf::Conf;
 use mbxtools::spool::{Layout, Roster};
-use stage::{RELEASES, Sandbox, corpus, lines, read, run};
+use stage::{RELEASES, Sandbox, command, corpus, lines, read, run};
 use std::collections::HashMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -352,10 +352,13 @@ fn what_is_there_but_no_header_is_trouble() {
     run("check-paths", &["-C", &conf], &dump).expect(2).says("frank/cyrus.header: is empty");
     std::fs::remove_file(&header).unwrap();
     std::fs::create_dir(&header).unwrap();
-    run("check-paths", &["-C", &conf], &dump).expect(2).says("frank/cyrus.header: is not a file");
+    run("check-paths", &["-C", &conf], &dump).expect(2).says("frank/cyrus.header: is a directory, not a file");
     std::fs::remove_dir(&header).unwrap();
     std::os::unix::fs::symlink("cyrus.header", &header).unwrap();
     run("check-paths", &["-C", &conf], &dump).expect(2).says("frank/cyrus.header: ");
+    std::fs::remove_file(&header).unwrap();
+    std::os::unix::fs::symlink("elsewhere", &header).unwrap();
+    run("check-paths", &["-C", &conf], &dump).expect(2).says("frank/cyrus.header is a link that leads nowhere");
     std::fs::remove_file(&header).unwrap();
     std::fs::write(&header, kept).unwrap();
     // A user on another disk: followed.
@@ -363,6 +366,71 @@ fn what_is_there_but_no_header_is_trouble() {
     std::fs::rename(&frank, sandbox.path().join("frank")).unwrap();
     std::os::unix::fs::symlink(sandbox.path().join("frank"), &frank).unwrap();
     run("check-paths", &["-C", &conf], &dump).expect(0).writes(&dump);
+    // Of a disk that is not mounted the user is not lost.
+    std::fs::rename(sandbox.path().join("frank"), sandbox.path().join("unmounted")).unwrap();
+    for jobs in ["1", "8"] {
+        run("check-paths", &["-C", &conf, "--jobs", jobs], &dump)
+            .expect(2)
+            .says("user/frank is a link that leads nowhere");
+    }
+}
+
+/// The same answers in the same order, however many are asked at a time.
+#[test]
+fn many_jobs_say_what_one_says() {
+    for (release, variant) in [("2.2.13", "flat"), ("2.4.22", "meta"), ("3.0.18", "virt"), ("3.6.1", "mixed")] {
+        let sandbox = Sandbox::of(release, variant);
+        let dump = read(format!("{release}/{variant}/dump.txt"));
+        let conf = sandbox.file("old.conf");
+        // Some that are missing.
+        sandbox.sh("find spool meta -name cyrus.header 2>/dev/null | sort | awk 'NR % 9 == 4' | tr '\\n' '\\0' | xargs -0 rm").expect(0);
+        let said = |jobs: &str, report: &str| {
+            let options = ["-C", &conf, "--from", release, "--max-missing", "50%", "--jobs", jobs];
+            let files = ["--missing", &sandbox.file("missing"), "--report", &sandbox.file(report)];
+            let ran = command("check-paths", &[&options[..], &files[..]].concat());
+            let ran = stage::feed(ran, &dump).expect(0);
+            (ran.out, ran.err, sandbox.read("missing"), sandbox.read(report))
+        };
+        let one = said("1", "report.csv");
+        assert!(one.1.contains("missing"), "{}", one.1);
+        for jobs in ["2", "7", "64"] {
+            assert!(said(jobs, "report.csv") == one, "{release} {variant}: {jobs} jobs");
+        }
+        let rows = String::from_utf8(one.3).unwrap();
+        let missing = rows.lines().filter(|row| row.ends_with(",missing")).count();
+        assert!(one.1.contains(&format!("{missing} missing")), "{rows}\n{}", one.1);
+        let present = rows.lines().filter(|row| row.ends_with(",present")).count();
+        let options = ["-q", "-C", &conf, "--from", release, "--keep", "--report", &sandbox.file("paths"), "-0"];
+        run("check-paths", &options, &dump).expect(0);
+        assert_eq!(sandbox.read("paths").iter().filter(|b| **b == 0).count(), present);
+    }
+}
+
+/// Root reads what the server cannot: that is not there.
+#[test]
+fn root_looks_as_the_server() {
+    if rustix_ids().0 != 0 {
+        return;
+    }
+    let (sandbox, dump) = old();
+    let conf = sandbox.file("old.conf");
+    sandbox.sh("chmod 755 . && chown -R 1 spool && chmod -R u+rwX spool").expect(0);
+    let ask = |jobs: &str| {
+        let mut asked = command("check-paths", &["-C", &conf, "--jobs", jobs]);
+        asked.env("CYRUS_USER", "daemon");
+        stage::feed(asked, &dump)
+    };
+    ask("1").expect(0).writes(&dump);
+    ask("8").expect(0).writes(&dump);
+    sandbox.sh("chown 0 spool/1/user/frank/cyrus.header && chmod 600 spool/1/user/frank/cyrus.header").expect(0);
+    for jobs in ["1", "8"] {
+        ask(jobs).expect(2).says("frank/cyrus.header: Permission denied for uid 1: the server could not open");
+    }
+    // What the configuration says comes first.
+    let mut text = std::fs::read_to_string(&conf).unwrap();
+    text.push_str("cyrus_user: nosuchuser\n");
+    std::fs::write(&conf, text).unwrap();
+    ask("1").expect(2).says("cyrus_user: no such user: nosuchuser");
 }
 
 #[test]

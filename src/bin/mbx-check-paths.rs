@@ -5,22 +5,23 @@ use mbxtools::changes::Changes;
 use mbxtools::command::main_of;
 use mbxtools::dialect::SideList;
 use mbxtools::entry::{Entry, Kind, local_part};
-use mbxtools::fill::{Fill, Root};
+use mbxtools::fill::{Facts, Fill};
 use mbxtools::filter::{Filter, Heading, Run, Verdict, run};
 use mbxtools::imapd_conf::Conf;
+use mbxtools::look::{Asker, Found, Place};
+use mbxtools::metadata::Owner;
 use mbxtools::options::{Common, KNOWN, Limit, Rejects, SideFiles, SpoolOptions};
-use mbxtools::outcome::{ALIKE, Account, Count, Name, Report, Stop, reason};
+use mbxtools::outcome::{ALIKE, Account, Count, Name, Refusal, Report, Stop};
 use mbxtools::spool::{Ahead, Hash, Layout, Roots, Roster, as_path, is_by_name};
 use mbxtools::version::Dialect;
-use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
-use rustix::io::Errno;
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::io;
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Drop the mailboxes of a list that have no cyrus.header where the server would look
 ///
@@ -50,6 +51,18 @@ struct Options {
     #[arg(long)]
     fill: bool,
 
+    /// So many mailboxes at a time: many on a slow disk, 1 on a fast one
+    #[arg(long, short, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: u16,
+
+    /// Write a table of what was found of each mailbox to FILE, csv, or tsv if it is called so
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+
+    /// With --report: the directories that are there instead, each with a NUL behind it
+    #[arg(short = '0', long, requires = "report")]
+    null: bool,
+
     /// Only report what is missing; every entry goes on
     #[arg(long)]
     keep: bool,
@@ -65,12 +78,7 @@ struct Options {
 
 /// What was found of one partition.
 struct Partition {
-    roots: Roots,
-    header: OwnedFd,
-    /// The data root, where it is not the header's.
-    data: Option<OwnedFd>,
-    /// The root of cyrus.index, where it is neither, and something is to be filled in.
-    index: Option<OwnedFd>,
+    place: Arc<Place>,
     entries: u64,
     missing: u64,
     /// The first mailboxes that are missing, to be looked for elsewhere: by name, or where their uniqueid says.
@@ -85,12 +93,6 @@ const ALL_OF: u64 = 3;
 
 /// From so many missing on, more than half of a partition is taken for a wrong map or an unmounted disk.
 const SUSPICIOUS: u64 = 10;
-
-/// What stands where a header should be.
-enum Found {
-    Header,
-    Nothing,
-}
 
 struct Check {
     conf: Conf,
@@ -109,9 +111,10 @@ struct Check {
     wants_fill: bool,
     fill: Option<Fill>,
     filled: u64,
-    path: Vec<u8>,
-    /// Whether we are root, whom no mode keeps out.
-    reads_all: bool,
+    asker: Asker,
+    table: Option<Table>,
+    /// The directory of the mailbox that is looked at, below its root.
+    dir: Vec<u8>,
     kept: u64,
     looked_up: u64,
     missing: u64,
@@ -120,47 +123,39 @@ struct Check {
 }
 
 impl Check {
-    fn open(roster: &Roster, entry: &Entry<'_>, fills: bool) -> Result<Partition, Stop> {
-        let roots = roster.of(entry)?;
-        let header = open_root(&roots.header, entry.partition())?;
-        let data = match roots.data == roots.header {
-            true => None,
-            false => Some(open_root(&roots.data, entry.partition())?),
-        };
-        let index = match fills && ![&roots.data, &roots.header].contains(&&roots.index) {
-            true => Some(open_root(&roots.index, entry.partition())?),
-            false => None,
-        };
-        if !holds_a_directory(&roots.header)? && !holds_a_directory(&roots.data)? {
-            return Err(Stop::Trouble(format!(
-                "{}: {}: {} holds no mailbox though the list has some in partition {}: is the disk mounted?",
-                entry.at,
-                Name(entry.mailbox()),
-                show(&roots.header),
-                Name(entry.partition())
-            )));
+    /// The partition of an entry, opened when it is met first.
+    fn partition(&mut self, entry: &Entry<'_>) -> Result<&mut Partition, Stop> {
+        if !self.partitions.contains_key(entry.partition()) {
+            let roots = self.roster.of(entry)?;
+            let place = Place::open(roots, entry.partition())?;
+            if !holds_a_directory(&roots.header)? && !holds_a_directory(&roots.data)? {
+                return Err(Stop::Trouble(format!(
+                    "{}: {}: {} holds no mailbox though the list has some in partition {}: is the disk mounted?",
+                    entry.at,
+                    Name(entry.mailbox()),
+                    show(&roots.header),
+                    Name(entry.partition())
+                )));
+            }
+            let opened = Partition { place: Arc::new(place), entries: 0, missing: 0, samples: Vec::new() };
+            self.partitions.insert(entry.partition().to_vec(), opened);
         }
-        Ok(Partition { roots: roots.clone(), header, data, index, entries: 0, missing: 0, samples: Vec::new() })
+        self.partitions.get_mut(entry.partition()).ok_or_else(|| Stop::Trouble("a partition that was lost".to_string()))
     }
 
     /// A mailbox that is there: is it where the release to come looks, and what does its entry lack?
-    fn found(&mut self, entry: &Entry<'_>, changes: &mut Changes, report: &mut Report) -> Result<Verdict, Stop> {
-        let here = self.path.strip_suffix(b"/cyrus.header").unwrap_or(&self.path);
+    fn found(
+        &mut self,
+        entry: &Entry<'_>,
+        facts: Option<Result<Facts, Refusal>>,
+        changes: &mut Changes,
+        report: &mut Report,
+    ) -> Result<Verdict, Stop> {
         if let Some(ahead) = &mut self.ahead {
-            self.to_move += u64::from(ahead.tell(entry, here, report)?);
+            self.to_move += u64::from(ahead.tell(entry, &self.dir, report)?);
         }
-        let (Some(fill), Some(partition)) = (&mut self.fill, self.partitions.get(entry.partition())) else {
-            return Ok(Verdict::Pass);
-        };
-        let Partition { roots, header, data, index, .. } = partition;
-        let header = Root { fd: header, path: &roots.header };
-        let data = data.as_ref().map_or(header, |fd| Root { fd, path: &roots.data });
-        let index = match index {
-            Some(fd) => Root { fd, path: &roots.index },
-            None if roots.index == roots.header => header,
-            None => data,
-        };
-        Ok(match fill.entry(entry, here, &[header, data], &[index, data], changes, report)? {
+        let (Some(fill), Some(facts)) = (&self.fill, facts) else { return Ok(Verdict::Pass) };
+        Ok(match facts.and_then(|facts| fill.entry(entry, &facts, changes, report)) {
             Ok(()) => {
                 self.filled += u64::from(!changes.is_empty());
                 Verdict::Change
@@ -218,14 +213,6 @@ fn show(path: &Path) -> String {
     Name(path.as_os_str().as_bytes()).to_string()
 }
 
-fn open_root(path: &Path, partition: &[u8]) -> Result<OwnedFd, Stop> {
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH;
-    rustix::fs::open(path, flags, Mode::empty()).map_err(|e| {
-        let why = reason(&io::Error::from(e));
-        Stop::Trouble(format!("partition {}: {}: {why}: is the disk mounted?", Name(partition), show(path)))
-    })
-}
-
 /// Whether a root has a directory that could hold mailboxes: `stage.`, `sync.` and `lost+found` cannot.
 fn holds_a_directory(root: &Path) -> Result<bool, Stop> {
     let entries = std::fs::read_dir(root).map_err(|e| Stop::io(show(root), &e))?;
@@ -239,26 +226,27 @@ fn holds_a_directory(root: &Path) -> Result<bool, Stop> {
     Ok(false)
 }
 
-/// Looks for `path` below `root`. Only "there is none" is nothing; whatever else the system says is trouble.
-fn look(root: &OwnedFd, path: &[u8], shown: &Path, reads_all: bool) -> Result<Found, Stop> {
-    let trouble = |why: &str| {
-        let whole = shown.join(as_path(path));
-        Err(Stop::Trouble(format!("{}: {why}", show(&whole))))
-    };
-    match rustix::fs::statat(root, path, AtFlags::empty()) {
-        Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => trouble("is not a file"),
-        Ok(stat) if stat.st_size == 0 => trouble("is empty: the mailbox cannot be opened"),
-        Ok(_) if reads_all => Ok(Found::Header),
-        Ok(_) => match rustix::fs::accessat(root, path, Access::READ_OK, AtFlags::EACCESS) {
-            Ok(()) => Ok(Found::Header),
-            Err(e) => trouble(&reason(&io::Error::from(e))),
-        },
-        Err(Errno::NOENT | Errno::NOTDIR) => Ok(Found::Nothing),
-        Err(e) => trouble(&reason(&io::Error::from(e))),
-    }
-}
-
 impl Filter for Check {
+    fn looks_ahead(&self) -> bool {
+        self.asker.wants_ahead()
+    }
+
+    fn ahead(&mut self, entry: &Entry<'_>) {
+        let Some(layout) = self.layout.as_ref().filter(|_| entry.kind() == Kind::Mailbox) else { return };
+        // Whatever is wrong is told when it is the entry's turn.
+        let mut dir = std::mem::take(&mut self.dir);
+        if let Ok(Ok(())) = layout.place(entry, &mut dir)
+            && let Ok(place) = self.partition(entry).map(|partition| Arc::clone(&partition.place))
+        {
+            self.asker.ahead(&place, &dir);
+        }
+        self.dir = dir;
+    }
+
+    fn fetch(&mut self) -> Result<(), Stop> {
+        self.asker.fetch()
+    }
+
     fn begin(&mut self, heading: &Heading, _report: &mut Report) -> Result<(), Stop> {
         let layout = self.options.layout(&self.conf, heading.releases.from.as_ref())?;
         self.ahead = Ahead::new(&layout, &self.conf, heading.releases.to.as_ref())?;
@@ -291,39 +279,41 @@ impl Filter for Check {
             Kind::Intermediate => self.without[2].1 += 1,
         }
         let (Some(layout), Kind::Mailbox) = (&self.layout, kind) else { return Ok(Verdict::Pass) };
-        match layout.place(entry, &mut self.path)? {
-            Ok(()) => self.path.extend_from_slice(b"/cyrus.header"),
-            Err(refusal) => return Ok(Verdict::Refuse(refusal)),
+        if let Err(refusal) = layout.place(entry, &mut self.dir)? {
+            return Ok(Verdict::Refuse(refusal));
         }
-        let partition = match self.partitions.get_mut(entry.partition()) {
-            Some(partition) => partition,
-            None => {
-                let opened = Check::open(&self.roster, entry, self.wants_fill)?;
-                self.partitions.entry(entry.partition().to_vec()).or_insert(opened)
-            }
-        };
+        let partition = self.partition(entry)?;
         partition.entries += 1;
+        let place = Arc::clone(&partition.place);
         self.looked_up += 1;
         let domain = u64::from(local_part(entry.mailbox()).len() < entry.mailbox().len());
         self.with_domain.0 += domain;
-        if let Found::Header = look(&partition.header, &self.path, &partition.roots.header, self.reads_all)? {
-            return self.found(entry, changes, report);
+        let found = self.asker.ask(&place, &self.dir)?;
+        report.progress(self.looked_up, |told| {
+            format!("{} looked up, {}/s, {} missing", Count(told.count), Count(told.rate), Count(self.missing))
+        });
+        if let Some(table) = &mut self.table {
+            table.row(entry, &place, &self.dir, &found)?;
         }
-        if let Some(data) = &partition.data
-            && let Found::Header = look(data, &self.path, &partition.roots.data, self.reads_all)?
-        {
-            self.not_moved += 1;
-            return self.found(entry, changes, report);
+        if let Found::Header { moved, facts } = found {
+            self.not_moved += u64::from(!moved);
+            return self.found(entry, facts, changes, report);
         }
-        partition.missing += 1;
         self.missing += 1;
         self.with_domain.1 += domain;
+        let header = [&self.dir[..], b"/cyrus.header"].concat();
+        report.loss(
+            entry.at,
+            "no cyrus.header",
+            format_args!(" ({})", show(&place.roots.header.join(as_path(&header)))),
+            entry.mailbox(),
+        );
+        let partition = self.partition(entry)?;
+        partition.missing += 1;
         if partition.samples.len() < SAMPLES {
-            let by_id = (!is_by_name(entry)).then(|| self.path.clone());
+            let by_id = (!is_by_name(entry)).then_some(header);
             partition.samples.push((entry.mailbox().to_vec(), by_id));
         }
-        let path = partition.roots.header.join(as_path(&self.path));
-        report.loss(entry.at, "no cyrus.header", format_args!(" ({})", show(&path)), entry.mailbox());
         if let Some(file) = &mut self.missing_file {
             file.write(entry.bytes, Some(entry.dialect))?;
         }
@@ -339,6 +329,9 @@ impl Filter for Check {
     fn end(&mut self, _heading: &Heading, _account: &mut Account, report: &mut Report) -> Result<(), Stop> {
         if let Some(list) = &mut self.missing_file {
             list.finish()?;
+        }
+        if let Some(table) = &mut self.table {
+            table.finish()?;
         }
         // The reason is to stand last.
         report.flush_alike();
@@ -369,7 +362,7 @@ impl Filter for Check {
                             Count(part.missing),
                             Count(part.entries),
                             Name(name),
-                            show(&part.roots.header),
+                            show(&part.place.roots.header),
                             self.elsewhere(name, part)
                         ),
                     );
@@ -409,6 +402,72 @@ impl Filter for Check {
     }
 }
 
+/// As whom the spool is read: root reads everything, and the server is not root. What it cannot read is not there.
+fn reader(conf: &Conf, report: &mut Report) -> Result<Option<Owner>, Stop> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let told = conf.get("cyrus_user").map(|user| String::from_utf8_lossy(user).into_owned());
+    let user = told.clone().or_else(|| std::env::var("CYRUS_USER").ok()).unwrap_or_else(|| "cyrus".to_string());
+    match Owner::parse(&user) {
+        Ok(owner) => Ok(Some(owner).filter(|owner| !owner.uid.is_root())),
+        Err(_) if told.is_some() => Err(Stop::Trouble(format!("{}: cyrus_user: no such user: {user}", conf.path()))),
+        Err(_) => {
+            report.remark(format_args!(
+                "there is no user {user}: root reads everything, so whether the server can was not asked (CYRUS_USER tells \
+                 another)"
+            ));
+            Ok(None)
+        }
+    }
+}
+
+/// What was found of each mailbox, for people, or its directory for other tools.
+enum Table {
+    Rows(Box<csv::Writer<File>>),
+    Paths(BufWriter<File>),
+}
+
+impl Table {
+    fn new(file: File, path: &Path, null: bool) -> Result<Table, Stop> {
+        if null {
+            return Ok(Table::Paths(BufWriter::new(file)));
+        }
+        let tsv = path.extension().is_some_and(|extension| extension == "tsv");
+        let mut rows = csv::WriterBuilder::new().delimiter(if tsv { b'\t' } else { b',' }).from_writer(file);
+        rows.write_record(["mailbox", "partition", "directory", "found"])
+            .map_err(|e| Stop::Trouble(format!("--report: {e}")))?;
+        Ok(Table::Rows(Box::new(rows)))
+    }
+
+    fn row(&mut self, entry: &Entry<'_>, place: &Place, dir: &[u8], found: &Found) -> Result<(), Stop> {
+        let (root, what) = match found {
+            Found::Header { moved: true, .. } => (&place.roots.header, "present"),
+            Found::Header { moved: false, .. } => (&place.roots.data, "not moved yet"),
+            Found::Nothing => (&place.roots.header, "missing"),
+        };
+        let path = root.join(as_path(dir));
+        let path = path.as_os_str().as_bytes();
+        match self {
+            Table::Rows(rows) => rows
+                .write_record([entry.mailbox(), entry.partition(), path, what.as_bytes()])
+                .map_err(|e| Stop::Trouble(format!("--report: {e}"))),
+            Table::Paths(_) if matches!(found, Found::Nothing) => Ok(()),
+            Table::Paths(paths) => {
+                paths.write_all(path).and_then(|()| paths.write_all(b"\0")).map_err(|e| Stop::io("--report", &e))
+            }
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), Stop> {
+        match self {
+            Table::Rows(rows) => rows.flush(),
+            Table::Paths(paths) => paths.flush(),
+        }
+        .map_err(|e| Stop::io("--report", &e))
+    }
+}
+
 fn main() -> ExitCode {
     main_of("mbx-check-paths", |options: &Options| options.common.quiet, check)
 }
@@ -417,9 +476,10 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
     let mut side = SideFiles::beside(&options.files, &options.spool.config);
     let roots = |dir: PathBuf| Roots { data: dir.clone(), index: dir.clone(), header: dir, meta: Vec::new() };
     let (conf, roster) = options.spool.partitions("--partition", &options.partition, roots)?;
+    let reader = reader(&conf, report)?;
     let mut filter = Check {
-        conf,
         options: options.spool,
+        conf,
         roster,
         layout: None,
         ahead: None,
@@ -432,8 +492,9 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
         wants_fill: options.fill,
         fill: None,
         filled: 0,
-        path: Vec::new(),
-        reads_all: rustix::process::geteuid().is_root(),
+        asker: Asker::new(usize::from(options.jobs), reader, options.fill),
+        table: options.report.as_deref().map(|path| Table::new(side.make(path)?, path, options.null)).transpose()?,
+        dir: Vec::new(),
         kept: 0,
         looked_up: 0,
         missing: 0,

@@ -33,7 +33,12 @@ impl<F: Filter> Running<'_, F> {
         // One look over the whole block saves two at every line.
         let clean = memchr2(0, b'\r', bytes).is_none();
         let (mut start, mut line, mut pending) = (0, block.line, 0);
+        let mut looks_ahead = self.filter.looks_ahead();
         while let Some(length) = memchr(b'\n', &bytes[start..]) {
+            if looks_ahead && self.begun && !self.aborted {
+                looks_ahead = false;
+                self.look_ahead(&bytes[start..], &block.file, line)?;
+            }
             let end = start + length + 1;
             let at = At { file: &block.file, line };
             let pass = self.line(&bytes[start..end - 1], at, clean);
@@ -53,6 +58,18 @@ impl<F: Filter> Running<'_, F> {
         }
         self.write_stretch(bytes, pending)?;
         Ok(line - block.line)
+    }
+
+    /// Tells the filter of the entries in these lines.
+    fn look_ahead(&mut self, bytes: &[u8], file: &str, first: u64) -> Result<(), Stop> {
+        let Some(dialect) = self.heading.dialect else { return Ok(()) };
+        for (text, line) in bytes.split_inclusive(|b| *b == b'\n').zip(first..) {
+            let text = text.strip_suffix(b"\n").unwrap_or(text);
+            if let Ok(fields) = text::parse(text, dialect) {
+                self.filter.ahead(&Entry::of_line(text, At { file, line }, dialect, fields));
+            }
+        }
+        self.filter.fetch()
     }
 
     /// Writes the line of an entry that was changed; a dropped one has no changes, and nothing is written.

@@ -64,6 +64,19 @@ pub trait Filter {
         Ok(())
     }
 
+    /// Whether the filter is told of entries ahead, as far as they are in memory already.
+    fn looks_ahead(&self) -> bool {
+        false
+    }
+
+    /// An entry that will be judged.
+    fn ahead(&mut self, _entry: &Entry<'_>) {}
+
+    /// All that can be told ahead was told; it is going to be judged now.
+    fn fetch(&mut self) -> Result<(), Stop> {
+        Ok(())
+    }
+
     /// Judges one entry.
     fn entry(&mut self, entry: &Entry<'_>, changes: &mut Changes, report: &mut Report) -> Result<Verdict, Stop>;
 

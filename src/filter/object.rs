@@ -31,6 +31,8 @@ struct Object {
     /// How far the pending bytes were read, and from where on they were not written.
     at: usize,
     unwritten: usize,
+    /// Whether the filter was told of what is pending.
+    told_ahead: bool,
     /// What stood before the first entry, if that was not written as it came.
     lead: Vec<u8>,
     /// The last mailbox, for messages.
@@ -61,7 +63,7 @@ impl<F: Filter> Running<'_, F> {
         let mut more = true;
         loop {
             let bytes = input.pending();
-            (object.at, object.unwritten) = (0, 0);
+            (object.at, object.unwritten, object.told_ahead) = (0, 0, !self.filter.looks_ahead());
             let read = self.members(bytes, &mut object, &file, more);
             // What was let through before something went wrong goes out before the abort.
             self.write_stretch(&bytes[..object.at], object.unwritten)?;
@@ -177,6 +179,9 @@ impl<F: Filter> Running<'_, F> {
 
     /// The entry that begins at `key`. False if it is not whole.
     fn member(&mut self, bytes: &[u8], key: usize, object: &mut Object, file: &str) -> Result<bool, Stop> {
+        if !std::mem::replace(&mut object.told_ahead, true) && !self.aborted {
+            self.members_ahead(bytes, key, object, file)?;
+        }
         let lead = object.at;
         let at = At { file, line: object.line + newlines(&bytes[lead..key]) };
         let (len, fields) = match json::parse(&bytes[key..], &mut object.members, &mut object.values) {
@@ -233,6 +238,24 @@ impl<F: Filter> Running<'_, F> {
         object.place = Place::Next;
         object.advance(bytes, end);
         Ok(true)
+    }
+
+    /// Tells the filter of the entries that are whole from `key` on.
+    fn members_ahead(&mut self, bytes: &[u8], mut key: usize, object: &mut Object, file: &str) -> Result<(), Stop> {
+        let at = At { file, line: object.line };
+        while let Ok(Taken { len, fields }) = json::parse(&bytes[key..], &mut object.members, &mut object.values) {
+            if let Ok(fields) = fields {
+                let (values, members) = (object.values.as_slice(), Some(&object.members));
+                let raw = &bytes[key..key + len];
+                self.filter.ahead(&Entry { bytes: raw, values, members, at, dialect: Dialect::Json, fields });
+            }
+            let mut scan = Scan::new(bytes, key + len);
+            if scan.expect(b',', "").is_err() || scan.peek() != Ok(b'"') {
+                break;
+            }
+            key = scan.at;
+        }
+        self.filter.fetch()
     }
 
     /// Writes an entry that was changed, or has another before it now; `lead` stands between them.

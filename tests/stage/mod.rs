@@ -5,6 +5,7 @@
 pub mod cyrus;
 
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -65,12 +66,21 @@ pub fn bin() -> PathBuf {
 pub fn command(filter: &str, args: &[&str]) -> Command {
     let mut command = Command::new(bin().join(format!("mbx-{filter}")));
     command.args(args);
+    if filter == "check-paths" {
+        // The spools of these tests belong to whoever runs them, which may be root.
+        command.env("CYRUS_USER", "root");
+    }
     command
 }
 
 /// Runs a filter on bytes.
 pub fn run(filter: &str, args: &[&str], input: &[u8]) -> Ran {
-    let mut child = command(filter, args)
+    feed(command(filter, args), input)
+}
+
+/// The same with a command that is ready to be started.
+pub fn feed(mut command: Command, input: &[u8]) -> Ran {
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -90,7 +100,13 @@ pub fn run(filter: &str, args: &[&str], input: &[u8]) -> Ran {
 /// Runs a shell script in `dir` with the filters in PATH.
 pub fn sh(dir: &Path, script: &str) -> Ran {
     let path = format!("{}:{}", bin().display(), std::env::var("PATH").unwrap());
-    Ran::of(Command::new("sh").args(["-c", script]).current_dir(dir).env("PATH", path).output().unwrap())
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script]).current_dir(dir).env("PATH", path);
+    // As above, unless the spool was handed over to the Cyrus user, whose programs obey this, too.
+    if std::fs::metadata(dir).unwrap().uid() == 0 {
+        shell.env("CYRUS_USER", "root");
+    }
+    Ran::of(shell.output().unwrap())
 }
 
 /// The corpus.

@@ -1,0 +1,328 @@
+//! Is each mailbox's cyrus.header where it should be? Many questions in flight, answers in the order of the questions.
+//!
+//! What an administrator waits for is the disk, and a disk answers many questions at a time in hardly more time than one.
+
+use crate::fill::{self, Facts};
+use crate::metadata::Owner;
+use crate::outcome::{Name, Refusal, Stop, reason};
+use crate::spool::{Roots, as_path};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The name of what is looked for.
+const HEADER: &[u8] = b"/cyrus.header";
+
+/// So many questions in a row go to one thread: neighbours share directories.
+const RUN: usize = 16;
+
+/// The roots of a partition, open.
+pub struct Place {
+    /// Where they are.
+    pub roots: Roots,
+    /// The root of `cyrus.header`.
+    header: OwnedFd,
+    /// The data root, where it is another.
+    data: Option<OwnedFd>,
+    /// The root of `cyrus.index`, where it is neither.
+    index: Option<OwnedFd>,
+}
+
+impl Place {
+    /// Opens the roots of `partition`. One that is not there is an unmounted disk.
+    pub fn open(roots: &Roots, partition: &[u8]) -> Result<Place, Stop> {
+        let other = |path: &Path| match path == roots.header {
+            true => Ok(None),
+            false => open_root(path, partition).map(Some),
+        };
+        Ok(Place {
+            header: open_root(&roots.header, partition)?,
+            data: other(&roots.data)?,
+            index: if roots.index == roots.data { None } else { other(&roots.index)? },
+            roots: roots.clone(),
+        })
+    }
+
+    /// The roots that may hold `cyrus.header`, the right one first.
+    fn headers(&self) -> Vec<fill::Root<'_>> {
+        let header = fill::Root { fd: &self.header, path: &self.roots.header };
+        let data = self.data.as_ref().map(|fd| fill::Root { fd, path: &self.roots.data });
+        std::iter::once(header).chain(data).collect()
+    }
+
+    /// Likewise of `cyrus.index`.
+    fn indexes(&self) -> Vec<fill::Root<'_>> {
+        let mut roots = self.headers();
+        match &self.index {
+            Some(fd) => roots.insert(0, fill::Root { fd, path: &self.roots.index }),
+            None if self.roots.index != self.roots.header => roots.reverse(),
+            None => {}
+        }
+        roots
+    }
+}
+
+fn open_root(path: &Path, partition: &[u8]) -> Result<OwnedFd, Stop> {
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|e| {
+        let why = reason(&io::Error::from(e));
+        let path = Name(path.as_os_str().as_bytes());
+        Stop::Trouble(format!("partition {}: {path}: {why}: is the disk mounted?", Name(partition)))
+    })
+}
+
+/// What was found of one mailbox.
+#[derive(Debug)]
+pub enum Found {
+    /// Its header, where it belongs or still on the data partition (`moved` is false), and what its files say if that
+    /// was asked.
+    Header {
+        /// Whether it is where it belongs.
+        moved: bool,
+        /// What its files say, or why they cannot be believed.
+        facts: Option<Result<Facts, Refusal>>,
+    },
+    /// Nothing.
+    Nothing,
+}
+
+/// A question: the directory of a mailbox below the roots of its partition.
+struct Question {
+    place: Arc<Place>,
+    dir: Vec<u8>,
+}
+
+/// How questions are asked.
+pub struct Asker {
+    /// How many at a time.
+    jobs: usize,
+    /// As whom, if we are root, whom no mode keeps out.
+    user: Option<Owner>,
+    /// Whether what the mailbox's files say is asked, too.
+    facts: bool,
+    asked: Vec<Question>,
+    answers: VecDeque<(Question, Result<Found, Stop>)>,
+    looker: Looker,
+}
+
+impl Asker {
+    /// Asks `jobs` questions at a time, as `user` if there is one.
+    pub fn new(jobs: usize, user: Option<Owner>, facts: bool) -> Asker {
+        let looker = Looker::default();
+        Asker { jobs: jobs.max(1), user, facts, asked: Vec::new(), answers: VecDeque::new(), looker }
+    }
+
+    /// Whether it helps to be told of questions ahead.
+    pub fn wants_ahead(&self) -> bool {
+        self.jobs > 1 || self.user.is_some()
+    }
+
+    /// A question that will be asked.
+    pub fn ahead(&mut self, place: &Arc<Place>, dir: &[u8]) {
+        self.asked.push(Question { place: Arc::clone(place), dir: dir.to_vec() });
+    }
+
+    /// Finds the answers to all that was told ahead.
+    pub fn fetch(&mut self) -> Result<(), Stop> {
+        let asked = std::mem::take(&mut self.asked);
+        let next = AtomicUsize::new(0);
+        let (user, facts) = (self.user, self.facts);
+        let work = || {
+            let mut answers = Vec::new();
+            if let Some(user) = user {
+                become_user(user)?;
+            }
+            let mut looker = Looker::default();
+            loop {
+                let from = next.fetch_add(RUN, Ordering::Relaxed);
+                let Some(run) = asked.get(from..).filter(|run| !run.is_empty()) else { return Ok(answers) };
+                for (i, question) in run.iter().take(RUN).enumerate() {
+                    answers.push((from + i, looker.look(&question.place, &question.dir, facts)));
+                }
+            }
+        };
+        let jobs = self.jobs.min(asked.len().div_ceil(RUN)).max(1);
+        let mut found = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
+            let mut all = Vec::with_capacity(asked.len());
+            for worker in workers {
+                // A worker that panicked would be a mistake of ours, and no answer.
+                let answers = worker.join().map_err(|_| Stop::Trouble("a look-up died".to_string()))?;
+                all.extend(answers?);
+            }
+            Ok::<_, Stop>(all)
+        })?;
+        found.sort_unstable_by_key(|(at, _)| *at);
+        self.answers.clear();
+        self.answers.extend(asked.into_iter().zip(found.into_iter().map(|(_, found)| found)));
+        Ok(())
+    }
+
+    /// The answer to a question, that told ahead first if it is the same.
+    pub fn ask(&mut self, place: &Arc<Place>, dir: &[u8]) -> Result<Found, Stop> {
+        if !self.wants_ahead() {
+            return self.looker.look(place, dir, self.facts);
+        }
+        let same = |question: &Question| Arc::ptr_eq(&question.place, place) && question.dir == dir;
+        if !self.answers.front().is_some_and(|(question, _)| same(question)) {
+            self.asked.clear();
+            self.ahead(place, dir);
+            self.fetch()?;
+        }
+        match self.answers.pop_front() {
+            Some((_, found)) => found,
+            None => Err(Stop::Trouble("a look-up without an answer".to_string())),
+        }
+    }
+}
+
+/// From here on this thread, and no other, reads as `user` and nobody else.
+fn become_user(user: Owner) -> Result<(), Stop> {
+    let groups = rustix::thread::set_thread_groups(&[user.gid]);
+    let none = || None::<rustix::process::Gid>;
+    groups
+        .and_then(|()| rustix::thread::set_thread_res_gid(none(), user.gid, none()))
+        .and_then(|()| {
+            rustix::thread::set_thread_res_uid(None::<rustix::process::Uid>, user.uid, None::<rustix::process::Uid>)
+        })
+        .map_err(|e| Stop::io("cannot read as cyrus_user", &io::Error::from(e)))
+}
+
+/// One who looks: what he knows of the last directory saves him the next way there.
+#[derive(Default)]
+struct Looker {
+    last: Vec<u8>,
+    /// A directory that neighbours share, open, and the roots that it lies below.
+    base: Option<(Vec<u8>, OwnedFd, Arc<Place>)>,
+    path: Vec<u8>,
+}
+
+impl Looker {
+    fn look(&mut self, place: &Arc<Place>, dir: &[u8], facts: bool) -> Result<Found, Stop> {
+        self.path.clear();
+        self.path.extend_from_slice(dir);
+        self.path.extend_from_slice(HEADER);
+        self.choose_base(place, dir);
+        self.last.clear();
+        self.last.extend_from_slice(dir);
+        let moved = match &self.base {
+            Some((base, fd, of)) if Arc::ptr_eq(of, place) && is_below(dir, base) => {
+                header(fd, &self.path[base.len() + 1..], &self.path, &place.header, &place.roots.header)?
+            }
+            _ => header(&place.header, &self.path, &self.path, &place.header, &place.roots.header)?,
+        };
+        let there = match (moved, &place.data) {
+            (false, Some(data)) => header(data, &self.path, &self.path, data, &place.roots.data)?,
+            _ => moved,
+        };
+        if !there {
+            return Ok(Found::Nothing);
+        }
+        let facts = match facts {
+            true => Some(Facts::read(dir, &place.headers(), &place.indexes())?),
+            false => None,
+        };
+        Ok(Found::Header { moved, facts })
+    }
+
+    /// Opens the directory that this one and the last lie in, or is the last, once a second one lies there.
+    fn choose_base(&mut self, place: &Arc<Place>, dir: &[u8]) {
+        if self.base.as_ref().is_some_and(|(base, _, of)| Arc::ptr_eq(of, place) && is_below(dir, base)) {
+            return;
+        }
+        self.base = None;
+        let parent = match is_below(dir, &self.last) {
+            true => self.last.as_slice(),
+            false => &dir[..memchr::memrchr(b'/', dir).unwrap_or(0)],
+        };
+        // Of `user` alone all mailboxes are children, and the kernel knows the way there.
+        if memchr::memchr(b'/', parent).is_none() || !is_below(&self.last, parent) && self.last != parent {
+            return;
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        if let Ok(fd) = rustix::fs::openat(&place.header, parent, flags, Mode::empty()) {
+            self.base = Some((parent.to_vec(), fd, Arc::clone(place)));
+        }
+    }
+}
+
+/// Whether `dir` lies below `base`.
+fn is_below(dir: &[u8], base: &[u8]) -> bool {
+    dir.strip_prefix(base).is_some_and(|rest| rest.first() == Some(&b'/'))
+}
+
+/// Looks for a header at `tail` below `from`. Only "there is none" is nothing; whatever else the system says is trouble.
+fn header(from: &OwnedFd, tail: &[u8], path: &[u8], root: &OwnedFd, shown: &Path) -> Result<bool, Stop> {
+    let trouble = |why: &str| {
+        let whole = shown.join(as_path(path));
+        Err(Stop::Trouble(format!("{}: {why}", Name(whole.as_os_str().as_bytes()))))
+    };
+    match rustix::fs::statat(from, tail, AtFlags::empty()) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+            trouble("is a directory, not a file: the mailbox cannot be opened")
+        }
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => trouble("is not a file"),
+        Ok(stat) if stat.st_size == 0 => trouble("is empty: the mailbox cannot be opened"),
+        Ok(stat) => match is_readable(from, tail, &stat) {
+            Ok(()) => Ok(true),
+            Err(e) => trouble(&unreadable(e)),
+        },
+        Err(Errno::NOENT | Errno::NOTDIR) => match dangling(root, path) {
+            None => Ok(false),
+            Some(link) => {
+                let link = shown.join(as_path(link));
+                trouble(&format!(
+                    "{} is a link that leads nowhere: is what it leads to mounted?",
+                    Name(link.as_os_str().as_bytes())
+                ))
+            }
+        },
+        Err(e) => trouble(&unreadable(e)),
+    }
+}
+
+/// What keeps us out, and whom.
+fn unreadable(error: Errno) -> String {
+    let why = reason(&io::Error::from(error));
+    match error {
+        Errno::ACCESS => {
+            let uid = rustix::process::geteuid().as_raw();
+            format!(
+                "{why} for uid {uid}: the server could not open the mailbox (cyrus_user, or CYRUS_USER, tells who that is)"
+            )
+        }
+        _ => why,
+    }
+}
+
+/// Whether who asks may read a file. The owner's own bits say it; of others the system is asked, which knows ACLs.
+fn is_readable(from: &OwnedFd, tail: &[u8], stat: &Stat) -> Result<(), Errno> {
+    let me = rustix::process::geteuid().as_raw();
+    if me == 0 || (stat.st_uid == me && stat.st_mode & 0o400 != 0) {
+        return Ok(());
+    }
+    rustix::fs::accessat(from, tail, Access::READ_OK, AtFlags::EACCESS)
+}
+
+/// The first component of a path that is a link to nothing, if one is: a user's directory on a disk that is not mounted is
+/// not a mailbox that was lost.
+fn dangling<'p>(root: &OwnedFd, path: &'p [u8]) -> Option<&'p [u8]> {
+    let ends = memchr::memchr_iter(b'/', path).chain([path.len()]);
+    for end in ends {
+        let upto = &path[..end];
+        match rustix::fs::statat(root, upto, AtFlags::empty()) {
+            Ok(_) => {}
+            Err(_) => {
+                let link = rustix::fs::statat(root, upto, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+                return (FileType::from_raw_mode(link.st_mode) == FileType::Symlink).then_some(upto);
+            }
+        }
+    }
+    None
+}
