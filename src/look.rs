@@ -6,7 +6,7 @@ use crate::fill::{self, Facts};
 use crate::metadata::Owner;
 use crate::outcome::{Name, Refusal, Stop, reason};
 use crate::spool::{Roots, as_path};
-use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::io;
@@ -195,12 +195,19 @@ fn become_user(user: Owner) -> Result<(), Stop> {
 }
 
 /// One who looks: what he knows of the last directory saves him the next way there.
-#[derive(Default)]
 struct Looker {
+    /// Who looks.
+    me: Uid,
     last: Vec<u8>,
     /// A directory that neighbours share, open, and the roots that it lies below.
     base: Option<(Vec<u8>, OwnedFd, Arc<Place>)>,
     path: Vec<u8>,
+}
+
+impl Default for Looker {
+    fn default() -> Looker {
+        Looker { me: rustix::process::geteuid(), last: Vec::new(), base: None, path: Vec::new() }
+    }
 }
 
 impl Looker {
@@ -213,12 +220,12 @@ impl Looker {
         self.last.extend_from_slice(dir);
         let moved = match &self.base {
             Some((base, fd, of)) if Arc::ptr_eq(of, place) && is_below(dir, base) => {
-                header(fd, &self.path[base.len() + 1..], &self.path, &place.header, &place.roots.header)?
+                header(fd, &self.path[base.len() + 1..], &self.path, &place.header, &place.roots.header, self.me)?
             }
-            _ => header(&place.header, &self.path, &self.path, &place.header, &place.roots.header)?,
+            _ => header(&place.header, &self.path, &self.path, &place.header, &place.roots.header, self.me)?,
         };
         let there = match (moved, &place.data) {
-            (false, Some(data)) => header(data, &self.path, &self.path, data, &place.roots.data)?,
+            (false, Some(data)) => header(data, &self.path, &self.path, data, &place.roots.data, self.me)?,
             _ => moved,
         };
         if !there {
@@ -258,7 +265,7 @@ fn is_below(dir: &[u8], base: &[u8]) -> bool {
 }
 
 /// Looks for a header at `tail` below `from`. Only "there is none" is nothing; whatever else the system says is trouble.
-fn header(from: &OwnedFd, tail: &[u8], path: &[u8], root: &OwnedFd, shown: &Path) -> Result<bool, Stop> {
+fn header(from: &OwnedFd, tail: &[u8], path: &[u8], root: &OwnedFd, shown: &Path, me: Uid) -> Result<bool, Stop> {
     let trouble = |why: &str| {
         let whole = shown.join(as_path(path));
         Err(Stop::Trouble(format!("{}: {why}", Name(whole.as_os_str().as_bytes()))))
@@ -269,9 +276,9 @@ fn header(from: &OwnedFd, tail: &[u8], path: &[u8], root: &OwnedFd, shown: &Path
         }
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => trouble("is not a file"),
         Ok(stat) if stat.st_size == 0 => trouble("is empty: the mailbox cannot be opened"),
-        Ok(stat) => match is_readable(from, tail, &stat) {
+        Ok(stat) => match is_readable(from, tail, &stat, me) {
             Ok(()) => Ok(true),
-            Err(e) => trouble(&unreadable(e)),
+            Err(e) => trouble(&unreadable(e, me)),
         },
         Err(Errno::NOENT | Errno::NOTDIR) => match dangling(root, path) {
             None => Ok(false),
@@ -283,16 +290,16 @@ fn header(from: &OwnedFd, tail: &[u8], path: &[u8], root: &OwnedFd, shown: &Path
                 ))
             }
         },
-        Err(e) => trouble(&unreadable(e)),
+        Err(e) => trouble(&unreadable(e, me)),
     }
 }
 
 /// What keeps us out, and whom.
-fn unreadable(error: Errno) -> String {
+fn unreadable(error: Errno, me: Uid) -> String {
     let why = reason(&io::Error::from(error));
     match error {
         Errno::ACCESS => {
-            let uid = rustix::process::geteuid().as_raw();
+            let uid = me.as_raw();
             format!(
                 "{why} for uid {uid}: the server could not open the mailbox (cyrus_user, or CYRUS_USER, tells who that is)"
             )
@@ -302,9 +309,8 @@ fn unreadable(error: Errno) -> String {
 }
 
 /// Whether who asks may read a file. The owner's own bits say it; of others the system is asked, which knows ACLs.
-fn is_readable(from: &OwnedFd, tail: &[u8], stat: &Stat) -> Result<(), Errno> {
-    let me = rustix::process::geteuid().as_raw();
-    if me == 0 || (stat.st_uid == me && stat.st_mode & 0o400 != 0) {
+fn is_readable(from: &OwnedFd, tail: &[u8], stat: &Stat, me: Uid) -> Result<(), Errno> {
+    if me.is_root() || (stat.st_uid == me.as_raw() && stat.st_mode & 0o400 != 0) {
         return Ok(());
     }
     rustix::fs::accessat(from, tail, Access::READ_OK, AtFlags::EACCESS)
