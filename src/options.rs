@@ -42,6 +42,11 @@ impl Common {
     pub fn releases(&self) -> Releases {
         Releases { from: self.from.clone(), to: self.to.clone(), rights_explicit: false }
     }
+
+    /// The release of the host at hand, if it was told: the new one, unless only the old one was.
+    pub fn host(&self) -> Option<&Release> {
+        self.to.as_ref().or(self.from.as_ref())
+    }
 }
 
 /// Where refused entries go.
@@ -78,9 +83,9 @@ pub struct SpoolOptions {
 
 impl SpoolOptions {
     /// The configuration: that of -C, or what the options tell if partitions are `declared` otherwise.
-    fn conf(&self, declared: bool) -> Result<Conf, Stop> {
+    fn conf(&self, declared: bool, host: Option<&Release>) -> Result<Conf, Stop> {
         match &self.config {
-            Some(path) => Conf::read(path),
+            Some(path) => Conf::read(path, host),
             None if declared => {
                 let switches = [
                     ("hashimapspool", self.hashimapspool),
@@ -98,11 +103,12 @@ impl SpoolOptions {
     /// The configuration, and the partitions that it declares or `words` of an option `NAME=DIR` do instead.
     pub fn partitions(
         &self,
+        common: &Common,
         option: &str,
         words: &[OsString],
         roots: fn(PathBuf) -> Roots,
     ) -> Result<(Conf, Roster), Stop> {
-        let conf = self.conf(!words.is_empty())?;
+        let conf = self.conf(!words.is_empty(), common.host())?;
         let mut roster = Roster::new(&conf)?;
         for word in words {
             match split_pair(word) {

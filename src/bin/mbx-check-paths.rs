@@ -475,7 +475,7 @@ fn main() -> ExitCode {
 fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
     let mut side = SideFiles::beside(&options.files, &options.spool.config);
     let roots = |dir: PathBuf| Roots { data: dir.clone(), index: dir.clone(), header: dir, meta: Vec::new() };
-    let (conf, roster) = options.spool.partitions("--partition", &options.partition, roots)?;
+    let (conf, roster) = options.spool.partitions(&options.common, "--partition", &options.partition, roots)?;
     let reader = reader(&conf, report)?;
     let mut filter = Check {
         options: options.spool,

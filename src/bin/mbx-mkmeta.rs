@@ -144,7 +144,7 @@ fn main() -> ExitCode {
 fn mkmeta(options: Options, report: &mut Report) -> Result<Account, Stop> {
     let mut side = SideFiles::beside(&options.files, &options.spool.config);
     let roots = |dir: PathBuf| Roots { header: dir.clone(), index: dir.clone(), meta: vec![dir], ..Roots::default() };
-    let (conf, roster) = options.spool.partitions("--meta", &options.meta, roots)?;
+    let (conf, roster) = options.spool.partitions(&options.common, "--meta", &options.meta, roots)?;
     let between = Run::between(&options.common, &options.rejects, &options.files, &mut side)?;
     let rules = Rules {
         dry_run: options.dry_run,

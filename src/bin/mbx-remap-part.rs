@@ -239,7 +239,7 @@ fn remap(options: Options, report: &mut Report) -> Result<Account, Stop> {
         partitions,
         servers,
         strict: options.strict,
-        declared: options.config.as_deref().map(Conf::read).transpose()?,
+        declared: options.config.as_deref().map(|path| Conf::read(path, options.common.host())).transpose()?,
         moves,
         renamed: 0,
         moved_servers: 0,
