@@ -14,7 +14,8 @@ use crate::outcome::{Name, Refusal, Report};
 use crate::partition;
 use crate::seal::Releases;
 use crate::version::{Dialect, Era, Release, v};
-use std::collections::HashSet;
+use std::collections::HashMap;
+
 /// An entry that is not to be converted: only what its readers disagree about is asked. `latest` is the release that
 /// the list is for, if anybody told.
 pub fn takes_as_it_is(entry: &Entry<'_>, latest: Option<&Release>, report: &mut Report) -> Result<(), Refusal> {
@@ -74,6 +75,8 @@ pub struct Converter {
     alike: Vec<u8>,
     /// An ACL whose identifiers were united.
     united: Vec<u8>,
+    /// How the rights of the list are to be read.
+    era: Era,
     /// Whether rights that the two releases read differently are refused: behind mbx-parse, nothing mends them any more.
     strict: bool,
 }
@@ -98,6 +101,7 @@ impl Converter {
             readers: from_era.filter(|era| *era != to.era()).map(|era| (reader(era), reader(to.era()))),
             alike: Vec::new(),
             united: Vec::new(),
+            era: from.filter(|_| !told.rights_explicit).map_or(Era::Annotate, Release::era),
             strict: to.era() == Era::Rfc2086,
         }
     }
@@ -119,6 +123,10 @@ impl Converter {
     ) -> Result<Converted, Refusal> {
         let kind = entry.kind();
         let dialect = self.to.dialect();
+        // The loader reads the letters before it skips an entry.
+        if entry.dialect == Dialect::Json && self.strict && dialect == Dialect::Json {
+            self.loader.takes_type(entry, entry.mbtype().unwrap_or_default())?;
+        }
         if let Some(why) = self.drops(entry, kind) {
             return Ok(Converted::Dropped(why));
         }
@@ -159,8 +167,9 @@ impl Converter {
         let json = self.to.dialect() == Dialect::Json;
         match kind {
             // 2.4 knows the bit, but prints no tombstones, and its mbpath dies of one that was loaded; 3.6 and later
-            // skip what has no partition, and complain of it.
-            Kind::Tombstone if !self.to.since(v(2, 5, 0)) || (json && placeless) => Some("tombstones dropped"),
+            // skip what has no partition, and complain of it, and with one it takes the place of the mailbox that has its
+            // uniqueid now.
+            Kind::Tombstone if !self.to.since(v(2, 5, 0)) || json => Some("tombstones dropped"),
             Kind::Intermediate if placeless && (json || !self.to.since(v(3, 1, 9))) => Some("intermediates dropped"),
             _ => None,
         }
@@ -210,7 +219,7 @@ impl Converter {
         if let Some(twice) = acl::twice(acl) {
             let what = format!(" ({}: JSON holds one, which gets the rights of both)", Name(twice));
             report.notice(entry.at, "identifier twice in one ACL", what, entry.mailbox());
-            self.unite(acl);
+            self.unite(acl)?;
             acl = &self.united;
         }
         let mut written = Some(());
@@ -222,36 +231,50 @@ impl Converter {
     }
 
     /// Puts an ACL with each identifier once, at its first place with the rights of all, into `united`.
-    fn unite(&mut self, acl: &[u8]) {
-        let era = self.from.as_ref().map_or(Era::Annotate, Release::era);
-        let reader = Reader::new(era, b'c');
-        self.united.clear();
-        let mut seen: HashSet<&[u8]> = HashSet::new();
+    fn unite(&mut self, acl: &[u8]) -> Result<(), Refusal> {
+        let mut order = Vec::new();
+        let mut all: HashMap<&[u8], Vec<&[u8]>> = HashMap::new();
         for pair in acl::pairs(acl) {
-            if !seen.insert(pair.identifier) {
-                continue;
+            let rights = all.entry(pair.identifier).or_default();
+            if rights.is_empty() {
+                order.push(pair.identifier);
             }
-            self.united.extend_from_slice(pair.identifier);
+            rights.push(pair.rights);
+        }
+        self.united.clear();
+        for identifier in order {
+            self.united.extend_from_slice(identifier);
             self.united.push(b'\t');
-            let all = || acl::pairs(acl).filter(|other| other.identifier == pair.identifier).map(|other| other.rights);
-            if all().count() == 1 {
-                self.united.extend_from_slice(pair.rights);
-            } else if matches!(era, Era::Rfc2086 | Era::Additive) {
+            let rights = &all[identifier];
+            if let [one] = rights[..] {
+                self.united.extend_from_slice(one);
+            } else if matches!(self.era, Era::Rfc2086 | Era::Additive) {
                 // c and d mean what they mean, whatever stands beside them.
-                let mut letters = all().flatten().fold([false; 256], |mut set, letter| {
-                    set[usize::from(*letter)] = true;
-                    set
-                });
-                for letter in all().flatten() {
-                    if std::mem::take(&mut letters[usize::from(*letter)]) {
-                        self.united.push(*letter);
-                    }
-                }
+                let mut written = [false; 256];
+                let letters = rights.iter().copied().flatten().copied();
+                self.united
+                    .extend(letters.filter(|letter| !std::mem::replace(&mut written[usize::from(*letter)], true)));
             } else {
-                all().fold(Rights::NONE, |sum, rights| sum.union(reader.read(rights).rights)).write(&mut self.united);
+                let read = |deleteright: &u8| {
+                    let reader = Reader::new(self.era, *deleteright);
+                    rights.iter().fold(Rights::NONE, |sum, rights| sum.union(reader.read(rights).rights))
+                };
+                let [as_c, as_d, as_x] = [b'c', b'd', b'x'].map(|letter| read(&letter));
+                if as_c != as_d || as_c != as_x {
+                    return Err(Refusal::with(
+                        "identifier twice in one ACL",
+                        format_args!(
+                            "{}: what its c and d are together hangs on deleteright of the old server: mbx-acl-rewrite \
+                             --deleteright comes before mbx-parse --to here",
+                            Name(identifier)
+                        ),
+                    ));
+                }
+                as_c.write(&mut self.united);
             }
             self.united.push(b'\t');
         }
+        Ok(())
     }
 
     /// A JSON entry for another release of JSON.
@@ -312,8 +335,8 @@ impl Converter {
         if kind == Kind::Remote && entry.server().is_none() {
             self.refuse_bare_server(entry)?;
         }
-        if entry.server().is_some() && to != entry.dialect && !mbtype.has(Mbtype::REMOTE) && !mbtype.has(Mbtype::MOVING)
-        {
+        let converts = to != entry.dialect || to == Dialect::Json;
+        if entry.server().is_some() && converts && !mbtype.has(Mbtype::REMOTE) && !mbtype.has(Mbtype::MOVING) {
             let detail = format!("its mbtype, {}, says that it is local", mbtype.names());
             return Err(Refusal::with("server!partition of a local mailbox", detail));
         }

@@ -128,6 +128,8 @@ pub struct Members {
     pub pairs: Vec<(Span, Span)>,
     /// The partitions in the name history.
     pub history: Vec<Place>,
+    /// All bits of the mbtypes in the name history: the loader reads these letters, too.
+    pub history_mbtype: Mbtype,
     /// What stands between two members, and between a name and its value: what is added is written alike.
     pub between: Option<Span>,
     /// See `between`.
@@ -140,6 +142,7 @@ impl Members {
         self.known = Default::default();
         self.pairs.clear();
         self.history.clear();
+        self.history_mbtype = Mbtype::EMAIL;
         self.between = None;
     }
 

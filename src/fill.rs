@@ -90,9 +90,13 @@ impl Fill {
     ) -> Result<(), Refusal> {
         let Facts { header, index } = facts;
         let told = |member| entry.member(member).filter(|text| !text.is_empty());
-        let uniqueid = match (told(Member::Uniqueid), header.uniqueid.as_deref().filter(|id| can_be_uniqueid(id))) {
+        let uniqueid = match (told(Member::Uniqueid), header.uniqueid.as_deref().filter(|id| !id.is_empty())) {
             (None, None) => {
                 let what = "cyrus.header has none: reconstruct it with the old server";
+                return Err(Refusal::with("no uniqueid to fill in", what));
+            }
+            (None, Some(id)) if !can_be_uniqueid(id) => {
+                let what = format!("cyrus.header has {}, which can name no directory", Name(id));
                 return Err(Refusal::with("no uniqueid to fill in", what));
             }
             (None, Some(id)) => {
@@ -105,7 +109,8 @@ impl Fill {
             }
             (Some(id), _) => id,
         };
-        match told(Member::Uidvalidity) {
+        // 0 is what the loader made of one that was missing.
+        match told(Member::Uidvalidity).filter(|text| number(text) != Some(0)) {
             None => changes.put_member(entry, Member::Uidvalidity, index.uidvalidity.to_string().as_bytes()),
             Some(text) if number(text) != Some(u64::from(index.uidvalidity)) => {
                 let other = index.uidvalidity.to_string();
@@ -125,6 +130,10 @@ impl Fill {
             match (told(Member::JmapId), header.jmap_id.as_deref().filter(|id| !id.is_empty())) {
                 (None, Some(id)) => changes.put_member(entry, Member::JmapId, id),
                 (None, None) => changes.put_member(entry, Member::JmapId, &jmap_id::of(uniqueid)),
+                // What mbx-parse made of the uniqueid was never the server's.
+                (Some(id), Some(other)) if id != other && id == jmap_id::of(uniqueid) => {
+                    changes.put_member(entry, Member::JmapId, other);
+                }
                 (Some(id), Some(other)) if id != other => {
                     tell(entry, Member::JmapId, id, other, "cyrus.header", report);
                 }

@@ -5,9 +5,11 @@
 //! not their bytes, and allocate each; an entry may have eight megabytes.)
 
 use crate::acl;
-use crate::entry::{Entry, Member};
+use crate::entry::{Entry, Kind, Member};
 use crate::mbtype::Mbtype;
 use crate::outcome::{Name, Stop};
+use crate::partition;
+use crate::version::Dialect;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
@@ -272,10 +274,16 @@ pub fn record_of(entry: &Entry<'_>, record: &mut Vec<u8>) {
         record.extend_from_slice(server);
         record.push(b'!');
     }
-    record.extend_from_slice(entry.partition());
+    // What text calls NULL has no member in JSON.
+    if matches!(entry.kind(), Kind::Mailbox | Kind::Remote) || entry.partition() != partition::NULL {
+        record.extend_from_slice(entry.partition());
+    }
     record.push(0);
-    if let Some((mbtype, _)) = entry.fields.mbtype {
-        record.extend_from_slice(mbtype.of(entry.values));
+    if let Some((told, mbtype)) = entry.fields.mbtype
+        // In the server's own order of letters.
+        && (entry.dialect != Dialect::Json || mbtype.write_letters(record).is_none())
+    {
+        record.extend_from_slice(told.of(entry.values));
     }
     record.push(0);
     record.extend_from_slice(entry.member(Member::Uniqueid).unwrap_or_default());

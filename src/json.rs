@@ -27,8 +27,8 @@ pub enum Value {
     Other,
 }
 
-/// How deep values may be nested; jansson takes 2,048, Cyrus writes four.
-const DEPTH: usize = 128;
+/// How deep values may be nested inside an entry: jansson takes 2,048 levels, of which two are the list and the entry.
+const DEPTH: usize = 2046;
 
 /// A place in a JSON text from which on it is read.
 #[derive(Clone, Copy, Debug)]
@@ -259,9 +259,16 @@ fn is_number(word: &[u8]) -> bool {
     }
     if let Some(rest) = text.strip_prefix(b"e").or(text.strip_prefix(b"E")) {
         let rest = rest.strip_prefix(b"+").or(rest.strip_prefix(b"-")).unwrap_or(rest);
-        return !rest.is_empty() && digits(rest) == rest.len();
+        text = &rest[digits(rest)..];
+        if rest.is_empty() || !text.is_empty() {
+            return false;
+        }
+    } else if text.is_empty() && word.len() == word.iter().filter(|b| b.is_ascii_digit() || **b == b'-').count() {
+        // jansson keeps whole numbers in 64 bits, and dies of larger ones ...
+        return std::str::from_utf8(word).is_ok_and(|word| word.parse::<i64>().is_ok());
     }
-    text.is_empty()
+    // ... and others in doubles.
+    text.is_empty() && std::str::from_utf8(word).is_ok_and(|word| word.parse::<f64>().is_ok_and(f64::is_finite))
 }
 
 fn hexadecimal(digits: &[u8]) -> u32 {
@@ -349,6 +356,8 @@ mod tests {
             r#""a""#,
             r#""""#,
             r#""a\"b\\""#,
+            "-9223372036854775808",
+            "1e99",
             r#"{}"#,
             r#"[]"#,
             r#"{"a": [1, -2.5e+3, {"b": null}], "c": {"d": [[], {}]}}"#,
@@ -362,6 +371,9 @@ mod tests {
         }
         for text in [
             "nul ",
+            "99999999999999999999",
+            "-9223372036854775809",
+            "1e999",
             "01 ",
             "1. ",
             "-",

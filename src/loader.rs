@@ -155,6 +155,11 @@ impl Loader {
 
     fn takes_name(&self, entry: &Entry<'_>) -> Result<(), Refusal> {
         let mailbox = entry.mailbox();
+        let domain = &mailbox[..mailbox.len() - local_part(mailbox).len()];
+        // Nothing in Cyrus stops a domain that climbs, and it is copied into the path as it stands.
+        if domain.contains(&b'/') || matches!(domain, b"..!" | b".!") {
+            return Err(Refusal::with("domain that is no directory", "its directory would be outside the partition"));
+        }
         if mailbox.len() > self.max_name {
             let detail = format!("{} bytes; {} takes at most {}", mailbox.len(), self.release, self.max_name);
             return Err(Refusal::with("mailbox name too long", detail));
@@ -209,7 +214,7 @@ impl Loader {
 
     /// Whether the target has this type, and does no harm to its mailboxes.
     pub fn takes_type(&self, entry: &Entry<'_>, mbtype: Mbtype) -> Result<(), Refusal> {
-        if mbtype == Mbtype::EMAIL {
+        if mbtype == Mbtype::EMAIL && entry.members.is_none() {
             return Ok(());
         }
         let told = entry.fields.mbtype.map_or(&b""[..], |(span, _)| span.of(entry.values));
@@ -225,6 +230,10 @@ impl Loader {
                 }
             );
             return Err(Refusal::with("reserved mailbox", detail));
+        }
+        if let Some(unknown) = entry.members.and_then(|members| members.history_mbtype.unknown_to(&self.release)) {
+            let what = format!("{} in its name history; {} does not know that", unknown.names(), self.release);
+            return Err(Refusal::with("type that the target does not have", what));
         }
         if let Some(unknown) = mbtype.unknown_to(&self.release) {
             let detail = format!(

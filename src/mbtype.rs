@@ -10,7 +10,7 @@ use std::fmt;
 
 /// A set of type bits, as releases up to 3.5 number them (`imap/mboxlist.h` of 3.4.9), with those that came later
 /// above all numbers that a text list can have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mbtype(u64);
 
 const fn later(n: u32) -> u64 {

@@ -2,6 +2,7 @@
 
 use crate::acl;
 use crate::entry::{Entry, Kind, Member, local_part};
+use crate::json;
 use crate::mbtype::Mbtype;
 use crate::outcome::{Count, Name, Report, Stop};
 use crate::spool::is_by_name;
@@ -269,26 +270,29 @@ impl Rows {
                 writer.write_record(row).map_err(csv_failed)
             }
             RowWriter::Lines(out) => {
+                let mut row = Vec::new();
                 let mut lossy = false;
-                let mut text = |bytes: &[u8]| {
+                let mut text = |before: &str, bytes: &[u8]| {
                     let text = String::from_utf8_lossy(bytes);
                     lossy |= matches!(text, std::borrow::Cow::Owned(_));
-                    serde_json::Value::from(text)
+                    row.extend_from_slice(before.as_bytes());
+                    json::encode(text.as_bytes(), &mut row);
                 };
-                let acl: Vec<_> = acl::pairs(entry.acl())
-                    .map(|pair| serde_json::json!({"identifier": text(pair.identifier), "rights": text(pair.rights)}))
-                    .collect();
-                let row = format!(
-                    r#"{{"mailbox":{},"mbtype":{},"server":{},"partition":{},"acl":{},"uniqueid":{}}}"#,
-                    text(entry.mailbox()),
-                    text(mbtype.as_bytes()),
-                    text(server),
-                    text(partition),
-                    serde_json::Value::from(acl),
-                    text(uniqueid),
-                );
+                text("{\"mailbox\":", entry.mailbox());
+                text(",\"mbtype\":", mbtype.as_bytes());
+                text(",\"server\":", server);
+                text(",\"partition\":", partition);
+                let mut before = ",\"acl\":[{\"identifier\":";
+                for pair in acl::pairs(entry.acl()) {
+                    text(before, pair.identifier);
+                    text(",\"rights\":", pair.rights);
+                    before = "},{\"identifier\":";
+                }
+                let none = acl::pairs(entry.acl()).next().is_none();
+                text(if none { ",\"acl\":[],\"uniqueid\":" } else { "}],\"uniqueid\":" }, uniqueid);
+                row.extend_from_slice(b"}\n");
                 self.lossy += u64::from(lossy);
-                writeln!(out, "{row}").map_err(|e| failed(&e))
+                out.write_all(&row).map_err(|e| failed(&e))
             }
         }
     }

@@ -299,6 +299,126 @@ fn an_abort_goes_all_the_way_down() {
     }
 }
 
+/// What a second reader found, each as it was shown.
+#[test]
+fn what_the_loader_would_have_died_of_or_stored_as_something_else() {
+    let entry = |name: &str, more: &str| {
+        format!(
+            "\"{name}\": {{\"uidvalidity\": \"5\", \"createdmodseq\": \"1\", \"foldermodseq\": \"1\", \"mbtype\": \"el\", \
+             \"partition\": \"default\", \"acl\": {{\"bob\": \"lrs\"}}, \"uniqueid\": \"id-{name}\"{more}}}"
+        )
+    };
+    let list = |one: String| format!("{{\n{},\n{one}\n}}\n", entry("user.a", ""));
+    let guard = |list: &str, to: &str| run("count-guard", &["--unique", "--to", to], list.as_bytes());
+    // Letters in a name history.
+    let history =
+        |letters: &str| list(entry("user.b", &format!(", \"name_history\": [{{\"mbtype\": \"{letters}\"}}]")));
+    guard(&history("el"), "3.6.1").expect(0);
+    guard(&history("x"), "3.6.1").expect(1).says("unknown mbtype");
+    guard(&history("j"), "3.6.1").expect(1).says("type that the target does not have");
+    guard(&history("j"), "3.8.7").expect(0);
+    // The letters of an entry that is skipped for want of a partition.
+    let tombstone = list("\"user.b\": {\"mbtype\": \"jd\", \"acl\": {}, \"uniqueid\": \"x1\"}".to_string());
+    guard(&tombstone, "3.6.1").expect(1);
+    guard(&tombstone, "3.8.7").expect(0);
+    // A tombstone with a partition takes the place of the mailbox that has its uniqueid.
+    let tombstone = list(entry("DELETED.user.b.5F000000", "").replace("el", "edl"));
+    guard(&tombstone, "3.6.1").expect(1);
+    run("parse", &["--to", "3.6.1"], tombstone.as_bytes()).expect(0).says("1 tombstones dropped");
+    // Numbers that jansson does not hold, and nesting that it does.
+    for (value, status) in [("99999999999999999999", 1), ("1e999", 1), ("-1.5e3", 0), (&*"[".repeat(300), 2)] {
+        let close = "]".repeat(if status == 2 { 300 } else { 0 });
+        let ran = guard(&list(entry("user.b", &format!(", \"foo\": {value}{close}"))), "3.6.1");
+        assert_eq!(ran.status, status % 2, "{}", ran.tell());
+    }
+    for name in ["../../etc!user.x", "..!user.x"] {
+        guard(&list(entry(name, "")), "3.6.1").expect(1).says("domain that is no directory");
+    }
+    // A denial that was renamed, and granted.
+    let denial = list(entry("user.b", "").replace("bob", "-alice"));
+    let ran = run("acl-rewrite", &["--id", "alice=bob", "--grant=-bob=w"], denial.as_bytes()).expect(0);
+    assert_eq!(parsed(&ran.out)["user.b"]["acl"], serde_json::json!({"-bob": "lrsw"}));
+    // No type letter is the letter e.
+    let sandbox = Sandbox::empty();
+    let (none, email) =
+        (list(entry("user.b", "")).replace("\"el\"", "\"\""), list(entry("user.b", "")).replace("el", "e"));
+    let other = sandbox.write("other", email);
+    run("count-guard", &["--against", &other], none.as_bytes()).expect(0);
+    let other = sandbox.write("other", "user.a\t16 (null) \n");
+    run("count-guard", &["--against", &other], b"{\"user.a\": {\"mbtype\":\"ed\",\"acl\":{}}}").expect(0);
+}
+
+#[test]
+fn an_identifier_twice_gets_what_both_gave() {
+    let unite = |from: &str, one: &str, other: &str| {
+        let place = if from < "2.3.4" { "default\t" } else { "0 default " };
+        let line = format!("user.b\t{place}joe\t{one}\tann\tp\tjoe\t{other}\t\n");
+        let ran = run("parse", &["--from", from, "--to", "3.6.1"], line.as_bytes());
+        if ran.status == 0 { parsed(&ran.out)["user.b"]["acl"]["joe"].as_str().unwrap().to_string() } else { ran.err }
+    };
+    assert_eq!(unite("2.2.13", "lrc", "lsd"), "lrcsd");
+    assert_eq!(unite("2.4.22", "lr", "ls"), "lrs");
+    assert_eq!(unite("2.4.22", "lrkxc", "lsted"), "lrskxte");
+    // What c alone gives hangs on deleteright, which no list tells.
+    assert!(unite("2.4.22", "lrc", "ls").contains("mbx-acl-rewrite --deleteright comes before"));
+    let explicit = run(
+        "parse",
+        &["--from", "2.4.22", "--seal", "--rights-explicit", "--to", "3.6.1"],
+        b"user.b\t0 default a\tlrn\ta\tlr\t\n",
+    );
+    assert!(String::from_utf8_lossy(&explicit.expect(0).out).contains("\"a\": \"lrn\""));
+    let many: String = (0..100_000).map(|n| format!("u{n}\tlrs\t")).collect();
+    let line = format!("user.b\t0 default {many}u5\tlrs\t\n");
+    assert_eq!(
+        parsed(&run("parse", &["--to", "3.6.1"], line.as_bytes()).expect(0).out)["user.b"]["acl"]
+            .as_object()
+            .unwrap()
+            .len(),
+        100_000
+    );
+}
+
+/// However few bytes a read gives.
+#[test]
+fn reads_of_any_size_say_the_same() {
+    use std::io::Write;
+    let good = r#"{"mbtype": "el", "partition": "p", "acl": {}}"#;
+    for list in [
+        format!("!mbx-list\n{{\n\"a\": {good}\n}}\n!mbx-end 1\n"),
+        format!("\n{{\n\"a\": {good}}}\t"),
+        format!("{{\"a\":\t{good}}}"),
+        "\n{\n\n }\t".to_string(),
+        "{}".to_string(),
+        "{ }\t\n".to_string(),
+        "{}x\tdefault\ta\tlrs\t\n".to_string(),
+        "{\"x\tdefault\ta\tlrs\t\n".to_string(),
+        "[\"x\"]".to_string(),
+        "\u{feff}{}".to_string(),
+        "!mbx-abort x: y\n".to_string(),
+        "!mbx".to_string(),
+        String::new(),
+    ] {
+        let whole = run("parse", &["--allow-empty"], list.as_bytes());
+        for step in [1, 2, 3, 7] {
+            let mut child = stage::command("parse", &["--allow-empty"])
+                .stdin(std::process::Stdio::piped())
+                .stdout(std::process::Stdio::piped())
+                .stderr(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut stdin = child.stdin.take().unwrap();
+            for bytes in list.as_bytes().chunks(step) {
+                let _ = stdin.write_all(bytes);
+                std::thread::sleep(std::time::Duration::from_micros(200));
+            }
+            drop(stdin);
+            let ran = child.wait_with_output().unwrap();
+            assert_eq!(ran.status.code(), Some(whole.status), "{list:?} by {step}");
+            assert!(ran.stdout == whole.out, "{list:?} by {step}: {}", String::from_utf8_lossy(&ran.stdout));
+        }
+    }
+}
+
 #[test]
 fn two_identifiers_do_not_become_one() {
     let list = br#"{"user.a":{"mbtype":"el","partition":"p","acl":{"a":"lrs","b":"l"}}}"#;

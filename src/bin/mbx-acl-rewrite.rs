@@ -243,8 +243,11 @@ impl Rewrite {
 
     /// Adds what is granted to this identifier; `in_scratch` tells where its rights are by now.
     fn grant(&mut self, pair: &Pair<'_>, in_scratch: bool) -> bool {
-        let renamed = self.identifiers.get(pair.identifier).map_or(pair.identifier, Vec::as_slice);
-        let Some(index) = self.grants.iter().position(|(id, _)| id == renamed) else { return false };
+        if self.grants.is_empty() {
+            return false;
+        }
+        let renamed = self.renamed(pair.identifier);
+        let Some(index) = self.grants.iter().position(|(id, _)| *id == renamed) else { return false };
         if std::mem::replace(&mut self.met[index], true) {
             return false;
         }

@@ -153,7 +153,9 @@ impl Filter for Guard {
         match converter.convert(entry, changes, report) {
             Ok(Converted::AsItIs) => Ok(Verdict::Pass),
             // 3.6 and later skip them, and nothing is lost.
-            Ok(Converted::Dropped(_)) if entry.dialect == Dialect::Json => Ok(Verdict::Pass),
+            Ok(Converted::Dropped(_)) if entry.dialect == Dialect::Json && entry.partition().is_empty() => {
+                Ok(Verdict::Pass)
+            }
             Ok(Converted::Changed | Converted::Dropped(_)) => Ok(Verdict::Refuse(Refusal::with(
                 "entry that the loader would not store as it is",
                 "mbx-parse --to mends it",

@@ -13,6 +13,8 @@ use crate::outcome::{Name, Refusal};
 pub struct Taken {
     /// Where it ends.
     pub len: usize,
+    /// Its mailbox, in the values.
+    pub mailbox: Span,
     /// Where its fields stand in the values, or why no server could have meant it so.
     pub fields: Result<Fields, Refusal>,
 }
@@ -23,7 +25,7 @@ pub fn parse(bytes: &[u8], members: &mut Members, values: &mut Vec<u8>) -> Resul
     members.clear();
     values.clear();
     let mut reader = Reader { bytes, scan: Scan::new(bytes, 0), members, values, refusal: None };
-    let (key, mailbox) = reader.text()?;
+    let (_, mailbox) = reader.text()?;
     reader.members.colon = reader.colon()?;
     let mut fields = Fields { mailbox, ..Fields::default() };
     match reader.scan.peek()? {
@@ -37,8 +39,7 @@ pub fn parse(bytes: &[u8], members: &mut Members, values: &mut Vec<u8>) -> Resul
     if let Err(e) = std::str::from_utf8(&bytes[..len]) {
         return Err(Snag::Wrong(e.valid_up_to(), "a byte that is not UTF-8"));
     }
-    debug_assert_eq!(key.start(), 0);
-    Ok(Taken { len, fields: refusal.map_or(Ok(fields), Err) })
+    Ok(Taken { len, mailbox, fields: refusal.map_or(Ok(fields), Err) })
 }
 
 /// Appends an entry as `ctl_mboxlist -d` prints it, but for what only the mailbox's own files can tell: with `mbtype`, and
@@ -250,7 +251,7 @@ impl Reader<'_, '_> {
         Ok(acl)
     }
 
-    /// Reads the name history for its partitions.
+    /// Reads the name history for its partitions and mbtypes.
     fn history(&mut self) -> Result<(), Snag> {
         self.scan.at += 1;
         if self.scan.peek()? == b']' {
@@ -263,13 +264,12 @@ impl Reader<'_, '_> {
                 while more {
                     let start = self.scan.at;
                     let escaped = self.scan.string()?;
-                    let is_partition = self.known(Span::new(start, self.scan.at), escaped) == Some(Member::Partition);
+                    let member = self.known(Span::new(start, self.scan.at), escaped);
                     self.colon()?;
                     let from = self.scan.at;
-                    if let (Value::String(escaped), true) = (self.scan.value()?, is_partition) {
+                    if let Value::String(escaped) = self.scan.value()? {
                         let value = Span::new(from, self.scan.at);
-                        let text = self.keep(value, escaped);
-                        self.members.history.push(Place { start: start as u32, value, text });
+                        self.of_history(member, start, value, escaped);
                     }
                     more = self.comma()?;
                 }
@@ -284,6 +284,28 @@ impl Reader<'_, '_> {
                 }
                 _ => return Err(Snag::Wrong(self.scan.at, "neither a comma nor an end behind a value")),
             }
+        }
+    }
+
+    /// A string of the name history.
+    fn of_history(&mut self, member: Option<Member>, start: usize, value: Span, escaped: bool) {
+        match member {
+            Some(Member::Partition) => {
+                let text = self.keep(value, escaped);
+                self.members.history.push(Place { start: start as u32, value, text });
+            }
+            Some(Member::Mbtype) => {
+                let letters = self.keep(value, escaped);
+                match Mbtype::of_letters(letters.of(self.values)) {
+                    Some(mbtype) => self.members.history_mbtype = self.members.history_mbtype.with(mbtype),
+                    None => {
+                        let letters = Name(letters.of(self.values)).to_string();
+                        let what = "in the name history: the loader dies of it, in the middle of the list";
+                        self.refuse(|| Refusal::with("unknown mbtype", format_args!("{letters}, {what}")));
+                    }
+                }
+            }
+            _ => {}
         }
     }
 
@@ -331,7 +353,7 @@ mod tests {
     fn an_entry_of_any_shape() {
         let (mut members, mut values) = (Members::default(), Vec::new());
         let text = format!("{WHOLE},");
-        let Ok(Taken { len, fields: Ok(fields) }) = parse(text.as_bytes(), &mut members, &mut values) else {
+        let Ok(Taken { len, fields: Ok(fields), .. }) = parse(text.as_bytes(), &mut members, &mut values) else {
             panic!("not read")
         };
         let of = |span: Span| String::from_utf8_lossy(span.of(&values)).into_owned();

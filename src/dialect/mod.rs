@@ -27,28 +27,44 @@ pub enum Beginning {
 
 /// Tells what a file holds whose first bytes are `start`; none if more of it must be seen.
 pub fn beginning(start: &[u8]) -> Option<Beginning> {
-    if start.starts_with(b"\xef\xbb\xbf") {
+    const MARK: &[u8] = b"\xef\xbb\xbf";
+    if start.len() < MARK.len() && MARK.starts_with(start) {
+        return None;
+    }
+    if start.starts_with(MARK) {
         return Some(Beginning::ByteOrderMark);
     }
     let mut rest = start.trim_ascii_start();
     while rest.starts_with(seal::PREFIX) {
         rest = rest[memchr(b'\n', rest)?..].trim_ascii_start();
     }
-    let (open, inside) = rest.split_first()?;
-    // An object goes on with a member or its end; a mailbox `{x` of a text list does not. A comma in its place is what
-    // 3.6 prints for an entry that is no UTF-8, a `!` the mark of a filter that gave up.
-    // Of a line with a TAB only a quotation that is closed before it makes an object: no string of JSON has a TAB.
-    let first = inside.trim_ascii_start();
-    let line = &first[..memchr(b'\n', first).unwrap_or(first.len())];
-    let is_entry = memchr(b'\t', line).is_some_and(|tab| memchr_iter(b'"', &line[..tab]).count() < 2);
-    match (open, first.first()) {
-        (b'{' | b'[', None) => None,
-        (b'{' | b'[', _) if is_entry => Some(Beginning::Text),
-        (b'{', Some(b'"' | b'}' | b',' | b'!')) => Some(Beginning::Object),
-        (b'{', _) if matches!(inside.first(), Some(b'\n' | b'\r')) => Some(Beginning::Object),
-        (b'[', Some(b'"' | b'{' | b']')) => Some(Beginning::Array),
-        _ => Some(Beginning::Text),
+    if seal::PREFIX.starts_with(rest) {
+        return None;
     }
+    let (open, inside) = rest.split_first()?;
+    if !matches!(open, b'{' | b'[') {
+        return Some(Beginning::Text);
+    }
+    // An object goes on with a member or its end; a mailbox `{x` of a text list does not. A comma in its place is what
+    // 3.6 prints for an entry that is no UTF-8, a `!` the mark of a filter that gave up. Of a line with a TAB only a
+    // quotation that is closed before it makes an object: no string of JSON has a TAB.
+    let newline = inside.iter().position(|b| !b.is_ascii_whitespace() || *b == b'\n');
+    if *open == b'{' && newline.is_some_and(|at| inside[at] == b'\n') {
+        return Some(Beginning::Object);
+    }
+    let first = inside.trim_ascii_start();
+    let quotes = |upto: usize| memchr_iter(b'"', &first[..upto]).count();
+    let closed = match (memchr2(b'\t', b'\n', first).map(|at| (at, first[at])), first.first()?) {
+        (_, b'"') if quotes(first.len().min(memchr(b'\t', first).unwrap_or(first.len()))) >= 2 => true,
+        (Some((_, b'\n')), _) => true,
+        (Some(_), _) => false,
+        (None, _) => return None,
+    };
+    Some(match (open, first.first()) {
+        (b'{', Some(b'"' | b'}' | b',' | b'!')) if closed => Beginning::Object,
+        (b'[', Some(b'"' | b'{' | b']')) if closed => Beginning::Array,
+        _ => Beginning::Text,
+    })
 }
 
 /// A list that is written beside the stream, entry by entry as they came, to be mended and fed again.

@@ -451,7 +451,7 @@ fn look(input: &mut Input) -> Result<Beginning, Stop> {
         }
         if input.pending().len() > ENOUGH || !input.more()? {
             // At its end a lone brace is an object that was cut off.
-            let rest = [input.pending(), b"}"].concat();
+            let rest = [input.pending(), b"}\n"].concat();
             return Ok(beginning(&rest).unwrap_or(Beginning::Text));
         }
     }

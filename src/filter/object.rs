@@ -57,7 +57,7 @@ impl<F: Filter> Running<'_, F> {
     /// The members of the object that is one source.
     pub(super) fn object(&mut self, input: &mut Input) -> Result<(), Stop> {
         /// From this length on, an entry that is not whole is looked at again only when twice as much of it is there.
-        const LONG: usize = 64 * 1024;
+        const LONG: usize = 4 * 1024;
         let file = input.file();
         let mut object = Object { line: 1, ..Object::default() };
         let mut more = true;
@@ -184,8 +184,8 @@ impl<F: Filter> Running<'_, F> {
         }
         let lead = object.at;
         let at = At { file, line: object.line + newlines(&bytes[lead..key]) };
-        let (len, fields) = match json::parse(&bytes[key..], &mut object.members, &mut object.values) {
-            Ok(Taken { len, fields }) => (len, fields),
+        let (len, mailbox, fields) = match json::parse(&bytes[key..], &mut object.members, &mut object.values) {
+            Ok(Taken { len, mailbox, fields }) => (len, mailbox, fields),
             Err(Snag::Incomplete) => return Ok(false),
             Err(Snag::Wrong(wrong, what)) => {
                 let at = At { file, line: at.line + newlines(&bytes[key..key + wrong]) };
@@ -199,6 +199,8 @@ impl<F: Filter> Running<'_, F> {
         let end = key + len;
         let raw = &bytes[key..end];
         self.changes.clear();
+        object.last.clear();
+        object.last.extend_from_slice(mailbox.of(&object.values));
         let pass = match &fields {
             Ok(fields) => {
                 let entry = Entry {
@@ -209,16 +211,9 @@ impl<F: Filter> Running<'_, F> {
                     dialect: Dialect::Json,
                     fields: *fields,
                 };
-                object.last.clear();
-                object.last.extend_from_slice(entry.mailbox());
                 self.judge(&entry)?
             }
-            Err(refusal) => {
-                object.last.clear();
-                let quoted = Scan::new(raw, 0);
-                decode(key_of(quoted, raw), &mut object.last);
-                self.refuse(raw, at, refusal, &object.last)?
-            }
+            Err(refusal) => self.refuse(raw, at, refusal, &object.last)?,
         };
         let first = object.place == Place::First;
         // As a rule the first that is written is the first of all, and stands where it stood.
@@ -243,7 +238,7 @@ impl<F: Filter> Running<'_, F> {
     /// Tells the filter of the entries that are whole from `key` on.
     fn members_ahead(&mut self, bytes: &[u8], mut key: usize, object: &mut Object, file: &str) -> Result<(), Stop> {
         let at = At { file, line: object.line };
-        while let Ok(Taken { len, fields }) = json::parse(&bytes[key..], &mut object.members, &mut object.values) {
+        while let Ok(Taken { len, fields, .. }) = json::parse(&bytes[key..], &mut object.members, &mut object.values) {
             if let Ok(fields) = fields {
                 let (values, members) = (object.values.as_slice(), Some(&object.members));
                 let raw = &bytes[key..key + len];
@@ -276,14 +271,6 @@ impl<F: Filter> Running<'_, F> {
             }
         }
         self.changes.clear();
-    }
-}
-
-/// The text of the string that a member begins with, without its quotes.
-fn key_of<'a>(mut scan: Scan<'a>, raw: &'a [u8]) -> &'a [u8] {
-    match scan.string() {
-        Ok(_) => raw.get(1..scan.at - 1).unwrap_or_default(),
-        Err(_) => b"",
     }
 }
 
