@@ -10,7 +10,7 @@ use mbxtools::filter::{Filter, Heading, Run, Verdict, run};
 use mbxtools::imapd_conf::Conf;
 use mbxtools::options::{Common, KNOWN, Limit, Rejects, SideFiles, SpoolOptions};
 use mbxtools::outcome::{ALIKE, Account, Count, Name, Report, Stop, reason};
-use mbxtools::spool::{Ahead, Hash, Layout, Roots, Roster, as_path, is_by_name};
+use mbxtools::spool::{Ahead, Hash, Layout, MetaFile, Roots, Roster, as_path, is_by_name};
 use mbxtools::version::Dialect;
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -122,21 +122,21 @@ struct Check {
 impl Check {
     fn open(roster: &Roster, entry: &Entry<'_>, fills: bool) -> Result<Partition, Stop> {
         let roots = roster.of(entry)?;
-        let header = open_root(&roots.header, entry.partition())?;
-        let data = match roots.data == roots.header {
+        let header = open_root(roots.of(MetaFile::Header), entry.partition())?;
+        let data = match roots.data == roots.of(MetaFile::Header) {
             true => None,
             false => Some(open_root(&roots.data, entry.partition())?),
         };
-        let index = match fills && ![&roots.data, &roots.header].contains(&&roots.index) {
-            true => Some(open_root(&roots.index, entry.partition())?),
+        let index = match fills && ![&roots.data, roots.of(MetaFile::Header)].contains(&roots.of(MetaFile::Index)) {
+            true => Some(open_root(roots.of(MetaFile::Index), entry.partition())?),
             false => None,
         };
-        if !holds_a_directory(&roots.header)? && !holds_a_directory(&roots.data)? {
+        if !holds_a_directory(roots.of(MetaFile::Header))? && !holds_a_directory(&roots.data)? {
             return Err(Stop::Trouble(format!(
                 "{}: {}: {} holds no mailbox though the list has some in partition {}: is the disk mounted?",
                 entry.at,
                 Name(entry.mailbox()),
-                show(&roots.header),
+                show(roots.of(MetaFile::Header)),
                 Name(entry.partition())
             )));
         }
@@ -153,11 +153,11 @@ impl Check {
             return Ok(Verdict::Pass);
         };
         let Partition { roots, header, data, index, .. } = partition;
-        let header = Root { fd: header, path: &roots.header };
+        let header = Root { fd: header, path: roots.of(MetaFile::Header) };
         let data = data.as_ref().map_or(header, |fd| Root { fd, path: &roots.data });
         let index = match index {
-            Some(fd) => Root { fd, path: &roots.index },
-            None if roots.index == roots.header => header,
+            Some(fd) => Root { fd, path: roots.of(MetaFile::Index) },
+            None if roots.of(MetaFile::Index) == roots.of(MetaFile::Header) => header,
             None => data,
         };
         Ok(match fill.entry(entry, here, &[header, data], &[index, data], changes, report)? {
@@ -211,7 +211,7 @@ fn stands_in(layout: &Layout, roots: &Roots, mailbox: &[u8], by_id: Option<&[u8]
         }
         None => return false,
     };
-    [&roots.header, &roots.data].iter().any(|root| root.join(as_path(header)).is_file())
+    [roots.of(MetaFile::Header), &roots.data].iter().any(|root| root.join(as_path(header)).is_file())
 }
 
 fn show(path: &Path) -> String {
@@ -306,7 +306,9 @@ impl Filter for Check {
         self.looked_up += 1;
         let domain = u64::from(local_part(entry.mailbox()).len() < entry.mailbox().len());
         self.with_domain.0 += domain;
-        if let Found::Header = look(&partition.header, &self.path, &partition.roots.header, self.reads_all)? {
+        if let Found::Header =
+            look(&partition.header, &self.path, partition.roots.of(MetaFile::Header), self.reads_all)?
+        {
             return self.found(entry, changes, report);
         }
         if let Some(data) = &partition.data
@@ -322,7 +324,7 @@ impl Filter for Check {
             let by_id = (!is_by_name(entry)).then(|| self.path.clone());
             partition.samples.push((entry.mailbox().to_vec(), by_id));
         }
-        let path = partition.roots.header.join(as_path(&self.path));
+        let path = partition.roots.of(MetaFile::Header).join(as_path(&self.path));
         report.loss(entry.at, "no cyrus.header", format_args!(" ({})", show(&path)), entry.mailbox());
         if let Some(file) = &mut self.missing_file {
             file.write(entry.bytes, Some(entry.dialect))?;
@@ -369,7 +371,7 @@ impl Filter for Check {
                             Count(part.missing),
                             Count(part.entries),
                             Name(name),
-                            show(&part.roots.header),
+                            show(part.roots.of(MetaFile::Header)),
                             self.elsewhere(name, part)
                         ),
                     );
@@ -415,8 +417,7 @@ fn main() -> ExitCode {
 
 fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
     let mut side = SideFiles::beside(&options.files, &options.spool.config);
-    let roots = |dir: PathBuf| Roots { data: dir.clone(), index: dir.clone(), header: dir, meta: Vec::new() };
-    let (conf, roster) = options.spool.partitions("--partition", &options.partition, roots)?;
+    let (conf, roster) = options.spool.partitions("--partition", &options.partition, Roots::of_data)?;
     let mut filter = Check {
         conf,
         options: options.spool,
