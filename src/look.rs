@@ -5,7 +5,7 @@
 use crate::fill::{self, Facts};
 use crate::metadata::Owner;
 use crate::outcome::{Name, Refusal, Stop, reason};
-use crate::spool::{Roots, as_path};
+use crate::spool::{MetaFile, Roots, as_path};
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 use std::collections::VecDeque;
@@ -37,21 +37,24 @@ pub struct Place {
 impl Place {
     /// Opens the roots of `partition`. One that is not there is an unmounted disk.
     pub fn open(roots: &Roots, partition: &[u8]) -> Result<Place, Stop> {
-        let other = |path: &Path| match path == roots.header {
+        let other = |path: &Path| match path == roots.of(MetaFile::Header) {
             true => Ok(None),
             false => open_root(path, partition).map(Some),
         };
         Ok(Place {
-            header: open_root(&roots.header, partition)?,
+            header: open_root(roots.of(MetaFile::Header), partition)?,
             data: other(&roots.data)?,
-            index: if roots.index == roots.data { None } else { other(&roots.index)? },
+            index: match roots.of(MetaFile::Index) {
+                index if *index == roots.data => None,
+                index => other(index)?,
+            },
             roots: roots.clone(),
         })
     }
 
     /// The roots that may hold `cyrus.header`, the right one first.
     fn headers(&self) -> Vec<fill::Root<'_>> {
-        let header = fill::Root { fd: &self.header, path: &self.roots.header };
+        let header = fill::Root { fd: &self.header, path: self.roots.of(MetaFile::Header) };
         let data = self.data.as_ref().map(|fd| fill::Root { fd, path: &self.roots.data });
         std::iter::once(header).chain(data).collect()
     }
@@ -60,8 +63,8 @@ impl Place {
     fn indexes(&self) -> Vec<fill::Root<'_>> {
         let mut roots = self.headers();
         match &self.index {
-            Some(fd) => roots.insert(0, fill::Root { fd, path: &self.roots.index }),
-            None if self.roots.index != self.roots.header => roots.reverse(),
+            Some(fd) => roots.insert(0, fill::Root { fd, path: self.roots.of(MetaFile::Index) }),
+            None if self.roots.of(MetaFile::Index) != self.roots.of(MetaFile::Header) => roots.reverse(),
             None => {}
         }
         roots
@@ -219,10 +222,17 @@ impl Looker {
         self.last.clear();
         self.last.extend_from_slice(dir);
         let moved = match &self.base {
-            Some((base, fd, of)) if Arc::ptr_eq(of, place) && is_below(dir, base) => {
-                header(fd, &self.path[base.len() + 1..], &self.path, &place.header, &place.roots.header, self.me)?
+            Some((base, fd, of)) if Arc::ptr_eq(of, place) && is_below(dir, base) => header(
+                fd,
+                &self.path[base.len() + 1..],
+                &self.path,
+                &place.header,
+                place.roots.of(MetaFile::Header),
+                self.me,
+            )?,
+            _ => {
+                header(&place.header, &self.path, &self.path, &place.header, place.roots.of(MetaFile::Header), self.me)?
             }
-            _ => header(&place.header, &self.path, &self.path, &place.header, &place.roots.header, self.me)?,
         };
         let there = match (moved, &place.data) {
             (false, Some(data)) => header(data, &self.path, &self.path, data, &place.roots.data, self.me)?,

@@ -1,9 +1,9 @@
-//! Making the directories of metapartitions, and nothing else on the way.
+//! The directories of metapartitions: found, and made, and nothing else on the way.
 //!
 //! Every step is one component below a directory that is already open, without following links: a list can name
 //! anything, and nothing of it may lead out of a root.
 
-use crate::outcome::{Name, Stop, reason};
+use crate::outcome::{Name, Report, Stop, reason};
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use std::hash::{DefaultHasher, Hasher};
@@ -94,6 +94,9 @@ pub fn mode_under(umask: Option<&[u8]>) -> Mode {
 /// So many levels of the last directory stay open.
 const KEPT_OPEN: usize = 16;
 
+/// What a directory is called until it has its owner; no component of a mailbox begins with a dot.
+const UNOWNED: &str = ".mbx-new";
+
 /// So many directories a dry run remembers.
 const TOLD: usize = 1 << 16;
 
@@ -115,22 +118,64 @@ impl DirMaker {
     /// below the root.
     pub fn make(&mut self, tail: &[u8], made: &mut dyn FnMut(&Path, &[u8])) -> Result<u64, Stop> {
         let mut count = 0;
+        self.walk(tail, |maker, part, upto| {
+            let (fd, new) = maker.step(part, upto)?;
+            if new {
+                count += 1;
+                made(&maker.path, upto);
+            }
+            Ok(Some(fd))
+        })?;
+        Ok(count)
+    }
+
+    /// Opens `tail`, if it is there; nothing is made.
+    pub fn find(&mut self, tail: &[u8]) -> Result<Option<&OwnedFd>, Stop> {
+        let found = self.walk(tail, |maker, part, upto| Ok(maker.open(part, upto)?.map(Some)))?;
+        Ok(if found { self.dir() } else { None })
+    }
+
+    /// The directory that was made or found last; none if a dry run would have made it.
+    pub fn dir(&self) -> Option<&OwnedFd> {
+        self.open.last().and_then(|(_, fd)| fd.as_ref())
+    }
+
+    /// Has the disk write down the names in the directory that was made or found last; with `above`, those of the
+    /// directories above it, too.
+    pub fn sync(&self, above: bool) -> Result<(), Stop> {
+        let skipped = if above { 0 } else { self.open.len().saturating_sub(1) };
+        let dirs = self.open.iter().skip(skipped).filter_map(|(_, fd)| fd.as_ref());
+        for fd in dirs.chain(above.then_some(&self.root)) {
+            match rustix::fs::fsync(fd) {
+                // A file system that cannot do it for directories.
+                Ok(()) | Err(Errno::INVAL) => {}
+                Err(e) => return Err(self.failed(b"", e)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes down `tail` from the last directory that is open, by `step`s, until one finds nothing. True if none does.
+    fn walk(
+        &mut self,
+        tail: &[u8],
+        mut step: impl FnMut(&mut DirMaker, &[u8], &[u8]) -> Result<Option<Option<OwnedFd>>, Stop>,
+    ) -> Result<bool, Stop> {
+        // Deep names on many partitions must not use up what a process may have open.
+        self.open.truncate(KEPT_OPEN);
         for (depth, part) in tail.split(|b| *b == b'/').enumerate() {
-            if self.open.get(depth).is_some_and(|(name, _)| name == part) {
+            if self.open.get(depth).is_some_and(|(name, _)| depth < KEPT_OPEN && name == part) {
                 continue;
             }
             self.open.truncate(depth);
             let upto = &tail[..part.as_ptr().addr() - tail.as_ptr().addr() + part.len()];
-            let (fd, new) = self.step(part, upto)?;
-            if new {
-                count += 1;
-                made(&self.path, upto);
-            }
+            let Some(fd) = step(self, part, upto)? else { return Ok(false) };
+            // Below those that stay open one takes the place of the one above it.
+            self.open.truncate(KEPT_OPEN);
             self.open.push((part.to_vec(), fd));
         }
-        // Deep names on many partitions must not use up what a process may have open.
-        self.open.truncate(KEPT_OPEN);
-        Ok(count)
+        self.open.truncate(tail.split(|b| *b == b'/').count());
+        Ok(true)
     }
 
     /// Whether a dry run has not told of this directory just before.
@@ -144,22 +189,34 @@ impl DirMaker {
         std::mem::replace(slot, hash) != hash
     }
 
-    fn step(&mut self, part: &[u8], upto: &[u8]) -> Result<(Option<OwnedFd>, bool), Stop> {
+    /// Opens one component below the last directory. A link or a file there is trouble.
+    fn open(&self, part: &[u8], upto: &[u8]) -> Result<Option<OwnedFd>, Stop> {
         let parent = match self.open.last() {
             None => &self.root,
             Some((_, Some(fd))) => fd,
-            Some((_, None)) => return Ok((None, self.tells(upto))),
+            Some((_, None)) => return Ok(None),
         };
         match rustix::fs::openat(parent, part, OPEN, Mode::empty()) {
-            Ok(fd) => return Ok((Some(fd), false)),
-            Err(Errno::NOENT) if self.rules.dry_run => return Ok((None, self.tells(upto))),
-            Err(Errno::NOENT) => {}
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::NOENT) => Ok(None),
             Err(Errno::LOOP | Errno::NOTDIR) => {
                 let what = "is a link or a file, not a directory, and nothing is made behind it";
-                return Err(self.trouble(upto, what));
+                Err(self.trouble(upto, what))
             }
-            Err(e) => return Err(self.failed(upto, e)),
+            Err(e) => Err(self.failed(upto, e)),
         }
+    }
+
+    fn step(&mut self, part: &[u8], upto: &[u8]) -> Result<(Option<OwnedFd>, bool), Stop> {
+        if let Some(fd) = self.open(part, upto)? {
+            return Ok((Some(fd), false));
+        }
+        let parent = match self.open.last() {
+            _ if self.rules.dry_run => return Ok((None, self.tells(upto))),
+            None => &self.root,
+            Some((_, Some(fd))) => fd,
+            Some((_, None)) => return Ok((None, false)),
+        };
         if self.rules.owner.is_none() && rustix::process::geteuid().is_root() {
             return Err(self.trouble(
                 upto,
@@ -167,19 +224,20 @@ impl DirMaker {
                  or tell --owner cyrus:mail",
             ));
         }
-        let new = match rustix::fs::mkdirat(parent, part, self.rules.mode) {
-            Ok(()) => true,
+        let failed = |e| self.failed(upto, e);
+        // Under its name it is there with its owner or not at all, wherever we are killed.
+        let first = if self.rules.owner.is_some() { UNOWNED.as_bytes() } else { part };
+        match rustix::fs::mkdirat(parent, first, self.rules.mode) {
             // Somebody was quicker; what counts is that it is a directory.
-            Err(Errno::EXIST) => false,
-            Err(e) => return Err(self.failed(upto, e)),
-        };
-        let fd = rustix::fs::openat(parent, part, OPEN, Mode::empty()).map_err(|e| self.failed(upto, e))?;
-        if let Some(owner) = self.rules.owner
-            && new
-        {
-            rustix::fs::fchown(&fd, Some(owner.uid), Some(owner.gid)).map_err(|e| self.failed(upto, e))?;
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(failed(e)),
         }
-        Ok((Some(fd), new))
+        let fd = rustix::fs::openat(parent, first, OPEN, Mode::empty()).map_err(failed)?;
+        if let Some(owner) = self.rules.owner {
+            rustix::fs::fchown(&fd, Some(owner.uid), Some(owner.gid)).map_err(failed)?;
+            rustix::fs::renameat(parent, first, parent, part).map_err(failed)?;
+        }
+        Ok((Some(fd), true))
     }
 
     fn failed(&self, upto: &[u8], error: Errno) -> Stop {
@@ -189,6 +247,48 @@ impl DirMaker {
     fn trouble(&self, upto: &[u8], what: &str) -> Stop {
         let path = [self.path.as_os_str().as_bytes(), b"/", upto].concat();
         Stop::Trouble(format!("{} {what}", Name(&path)))
+    }
+}
+
+/// The makers of all roots that a list needs, each begun when it is first asked for.
+pub struct Makers {
+    rules: Rules,
+    makers: Vec<DirMaker>,
+}
+
+impl Makers {
+    /// None yet.
+    pub fn new(rules: Rules) -> Makers {
+        Makers { rules, makers: Vec::new() }
+    }
+
+    /// How they make directories.
+    pub fn rules(&self) -> Rules {
+        self.rules
+    }
+
+    /// Makes what is missing of `tail` below each of `roots`, and tells of it if nothing is to be made.
+    pub fn make(&mut self, roots: &[PathBuf], tail: &[u8], report: &Report) -> Result<u64, Stop> {
+        let dry_run = self.rules.dry_run;
+        let mut told = |root: &Path, tail: &[u8]| {
+            if dry_run {
+                let path = [root.as_os_str().as_bytes(), b"/", tail].concat();
+                report.answer(format_args!("would make {}", Name(&path)));
+            }
+        };
+        roots.iter().try_fold(0, |made, root| Ok(made + self.below(root)?.make(tail, &mut told)?))
+    }
+
+    /// The maker below `root`.
+    pub fn below(&mut self, root: &Path) -> Result<&mut DirMaker, Stop> {
+        let at = match self.makers.iter().position(|maker| maker.path == root) {
+            Some(at) => at,
+            None => {
+                self.makers.push(DirMaker::new(root, self.rules)?);
+                self.makers.len() - 1
+            }
+        };
+        Ok(&mut self.makers[at])
     }
 }
 

@@ -327,22 +327,129 @@ impl Ahead {
     }
 }
 
+/// A file of a mailbox that imapd.conf can keep apart from its messages. (`archivecache` is the cyrus.cache of the
+/// archive partition, and of no mailbox here; `lock` is a word without a file.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetaFile {
+    /// cyrus.header: what the mailbox is.
+    Header,
+    /// cyrus.index: its messages and their flags.
+    Index,
+    /// cyrus.cache: what clients ask of its messages.
+    Cache,
+    /// cyrus.expunge of 2.3: messages that can be brought back.
+    Expunge,
+    /// cyrus.squat: for searches.
+    Squat,
+    /// cyrus.annotations, from 2.5 on.
+    Annotations,
+    /// cyrus.dav, from 2.5 on.
+    Dav,
+}
+
+impl MetaFile {
+    /// All of them, those first that no server can do without.
+    pub const ALL: [MetaFile; 7] = [
+        MetaFile::Header,
+        MetaFile::Index,
+        MetaFile::Cache,
+        MetaFile::Expunge,
+        MetaFile::Squat,
+        MetaFile::Annotations,
+        MetaFile::Dav,
+    ];
+
+    /// Its name in the mailbox's directory.
+    pub fn name(self) -> &'static str {
+        match self {
+            MetaFile::Header => "cyrus.header",
+            MetaFile::Index => "cyrus.index",
+            MetaFile::Cache => "cyrus.cache",
+            MetaFile::Expunge => "cyrus.expunge",
+            MetaFile::Squat => "cyrus.squat",
+            MetaFile::Annotations => "cyrus.annotations",
+            MetaFile::Dav => "cyrus.dav",
+        }
+    }
+
+    /// Its word in `metapartition_files`.
+    pub fn word(self) -> &'static str {
+        self.name().trim_start_matches("cyrus.")
+    }
+
+    /// Whether every mailbox has it, and without it none can be opened as it was.
+    pub fn is_needed(self) -> bool {
+        matches!(self, MetaFile::Header | MetaFile::Index)
+    }
+
+    /// The word of the `metadir-` option that tells its root whatever `metapartition_files` says.
+    fn metadir(self) -> Option<&'static str> {
+        match self {
+            MetaFile::Expunge => None,
+            MetaFile::Annotations => Some("index"),
+            file => Some(file.word()),
+        }
+    }
+}
+
 /// The roots of one partition.
 #[derive(Clone, Debug, Default)]
 pub struct Roots {
     /// `partition-NAME`.
     pub data: PathBuf,
-    /// Where `cyrus.header` belongs: the metapartition if `metapartition_files` names `header`.
-    pub header: PathBuf,
-    /// Where `cyrus.index` belongs, likewise.
-    pub index: PathBuf,
-    /// Every other root that holds files of its mailboxes, `header`'s included.
+    /// Every other root under which its mailboxes have directories.
     pub meta: Vec<PathBuf>,
+    /// The files that are not kept under `data`, and where they are; in the order of [`MetaFile::ALL`].
+    apart: Vec<(MetaFile, PathBuf)>,
 }
 
-/// The words of `metapartition_files` that imapd.conf of any release may have.
-const META_WORDS: &[&str] =
-    &["header", "index", "cache", "expunge", "squat", "annotations", "lock", "dav", "archivecache"];
+impl Roots {
+    /// Everything under one root.
+    pub fn of_data(data: PathBuf) -> Roots {
+        Roots { data, ..Roots::default() }
+    }
+
+    /// A root for metadata, whatever of it is kept there.
+    pub fn of_meta(meta: PathBuf) -> Roots {
+        Roots { meta: vec![meta], ..Roots::default() }
+    }
+
+    /// The root where a file belongs.
+    pub fn of(&self, file: MetaFile) -> &Path {
+        self.apart.iter().find(|(apart, _)| *apart == file).map_or(&self.data, |(_, root)| root)
+    }
+
+    /// The files that belong elsewhere than the messages, with their roots, which are all in `meta`.
+    pub fn apart(&self) -> &[(MetaFile, PathBuf)] {
+        &self.apart
+    }
+
+    /// What `conf` says of the partition `name`, if `words` are those of its `metapartition_files`.
+    fn declared(conf: &Conf, name: &[u8], words: &[&[u8]]) -> Roots {
+        let metapartition = conf.metapartition(name).filter(|_| !words.is_empty()).map(path_of);
+        // Undocumented, from 2.4 on, and stronger than metapartition_files.
+        let metadir = |word: &str| {
+            let key = [format!("metadir-{word}-").as_bytes(), name].concat();
+            conf.get(&String::from_utf8_lossy(&key)).map(path_of)
+        };
+        let mut roots = Roots::of_data(path_of(conf.partition(name).unwrap_or_default()));
+        for file in MetaFile::ALL {
+            let by_word = || metapartition.clone().filter(|_| words.contains(&file.word().as_bytes()));
+            if let Some(root) = file.metadir().and_then(metadir).or_else(by_word).filter(|root| *root != roots.data) {
+                roots.apart.push((file, root));
+            }
+        }
+        roots.meta.extend(roots.apart.iter().map(|(_, root)| root.clone()));
+        roots.meta.extend(metapartition.into_iter().chain(metadir("archivecache")));
+        roots.meta.sort();
+        roots.meta.dedup();
+        roots.meta.retain(|meta| *meta != roots.data);
+        roots
+    }
+}
+
+/// The words of `metapartition_files` that name no [`MetaFile`].
+const OTHER_WORDS: [&[u8]; 2] = [b"lock", b"archivecache"];
 
 /// What the roots of a host are, by partition.
 #[derive(Debug, Default)]
@@ -361,7 +468,10 @@ impl Roster {
             .split(u8::is_ascii_whitespace)
             .filter(|word| !word.is_empty())
             .collect();
-        if let Some(word) = words.iter().find(|word| !META_WORDS.iter().any(|known| known.as_bytes() == **word)) {
+        let known = |word: &[u8]| {
+            OTHER_WORDS.contains(&word) || MetaFile::ALL.iter().any(|file| file.word().as_bytes() == word)
+        };
+        if let Some(word) = words.iter().find(|word| !known(word)) {
             return Err(Stop::Trouble(format!(
                 "{}: metapartition_files: unknown word {}: the server would not start",
                 conf.path(),
@@ -370,34 +480,7 @@ impl Roster {
         }
         let mut roster = Roster { roots: HashMap::new(), declared: format!("in {}", conf.path()) };
         for name in conf.partitions() {
-            let data = path_of(conf.partition(name).unwrap_or_default());
-            let mut roots = Roots { header: data.clone(), index: data.clone(), meta: Vec::new(), data };
-            if let Some(meta) = conf.metapartition(name).map(path_of)
-                && !words.is_empty()
-            {
-                for (word, root) in [(&b"header"[..], &mut roots.header), (b"index", &mut roots.index)] {
-                    if words.contains(&word) {
-                        root.clone_from(&meta);
-                    }
-                }
-                roots.meta.push(meta);
-            }
-            // Undocumented, from 2.4 on, and stronger than metapartition_files.
-            for word in ["header", "index", "cache", "squat", "dav", "archivecache"] {
-                let key = [format!("metadir-{word}-").as_bytes(), name].concat();
-                if let Some(meta) = conf.get(&String::from_utf8_lossy(&key)).map(path_of) {
-                    match word {
-                        "header" => roots.header.clone_from(&meta),
-                        "index" => roots.index.clone_from(&meta),
-                        _ => {}
-                    }
-                    roots.meta.push(meta);
-                }
-            }
-            roots.meta.sort();
-            roots.meta.dedup();
-            roots.meta.retain(|meta| *meta != roots.data);
-            roster.roots.insert(name.to_vec(), roots);
+            roster.roots.insert(name.to_vec(), Roots::declared(conf, name, &words));
         }
         if let Some(default) = conf.get("defaultpartition")
             && roster.get(&default.to_ascii_lowercase()).is_none()

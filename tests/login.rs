@@ -35,14 +35,21 @@ fn every_mailbox_of_3_0_18_opens() {
 
 /// The list of the new server: made by the six filters, loaded and verified in a database of its own, and switched to.
 /// What was refused is in `rejects`.
-fn night(sandbox: &Sandbox, release: &str) {
+fn night(sandbox: &Sandbox, release: &str, metadata: Metadata) {
     let make = format!(
         "mbx-parse --from {release} --to 3.6.1 --drop remote --seal --reject rejects old.dump \
          | mbx-remap-part nothing=nowhere | mbx-acl-rewrite \
-         | mbx-check-paths -C new.conf --fill --missing missing.dump | mbx-mkmeta -C new.conf \
+         | mbx-check-paths -C new.conf --fill --missing missing.dump | mbx-mkmeta -C new.conf --owner cyrus:mail \
          | mbx-count-guard --sealed >new.list"
     );
-    sandbox.sh(&make).expect(0);
+    let ran = sandbox.sh(&make).expect(0);
+    assert_eq!(ran.err.contains("directories only"), metadata != Metadata::Together, "{}", ran.err);
+    if metadata == Metadata::Moved {
+        let mkmeta = format!("mbx-mkmeta -C new.conf --from {release} --owner cyrus:mail --move <new.list >/dev/null");
+        let entries = serde_json::from_slice::<serde_json::Map<_, _>>(&sandbox.read("new.list")).unwrap().len();
+        sandbox.sh(&mkmeta).expect(0).says(&format!("{entries} in, {entries} out (")).says(" files moved");
+        sandbox.sh(&mkmeta).expect(0).says(&format!("{entries} mailboxes with nothing to do"));
+    }
     assert_eq!(sandbox.read("missing.dump"), b"");
     let ctl_mboxlist = format!("{} -C {}", cyrus::CTL_MBOXLIST, sandbox.file("new.conf"));
     let db = sandbox.file("new.db");
@@ -71,23 +78,109 @@ fn night(sandbox: &Sandbox, release: &str) {
     }
 }
 
-fn morning(release: &str) {
-    if !cyrus::is_here(&[cyrus::CTL_MBOXLIST, cyrus::MASTER, cyrus::IMAPD, cyrus::SASLPASSWD]) {
-        return;
+/// Where the new server keeps the cyrus.* files.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Metadata {
+    /// With the messages, where they were.
+    Together,
+    /// On metapartitions, to which `mbx-mkmeta --move` brought them.
+    Moved,
+    /// On metapartitions, to which nobody brought them.
+    Forgotten,
+}
+
+/// Gives the new server metapartitions, empty ones.
+fn keep_metadata_apart(sandbox: &Sandbox) {
+    let mut conf = String::from_utf8(sandbox.read("new.conf")).unwrap();
+    for partition in ["default", "0", "1", "2", "part-3"] {
+        let dir = sandbox.path().join("meta").join(partition);
+        std::fs::create_dir_all(&dir).unwrap();
+        conf += &format!("metapartition-{partition}: {}\n", dir.display());
     }
-    for variant in ["flat", "hash"] {
-        every_mailbox_opens(release, variant);
+    sandbox.write("new.conf", conf + "metapartition_files: header index cache expunge squat\n");
+    cyrus::hand_over(sandbox.path());
+}
+
+fn is_here() -> bool {
+    cyrus::is_here(&[cyrus::CTL_MBOXLIST, cyrus::MASTER, cyrus::IMAPD, cyrus::SASLPASSWD])
+}
+
+fn morning(release: &str) {
+    if is_here() {
+        for variant in ["flat", "hash"] {
+            every_mailbox_opens(release, variant, Metadata::Together);
+        }
     }
 }
 
-fn every_mailbox_opens(release: &str, variant: &str) {
+#[test]
+fn every_mailbox_opens_whose_metadata_was_moved() {
+    if is_here() {
+        for release in ["2.2.13", "2.4.22"] {
+            every_mailbox_opens(release, "flat", Metadata::Moved);
+        }
+    }
+}
+
+/// What the page of mbx-mkmeta warns of.
+#[test]
+fn no_mailbox_opens_whose_metadata_was_left_behind() {
+    if is_here() {
+        let sandbox = Sandbox::of("2.2.13", "flat");
+        cyrus::move_in(&sandbox);
+        keep_metadata_apart(&sandbox);
+        night(&sandbox, "2.2.13", Metadata::Forgotten);
+        let mut server = Server::start(&sandbox);
+        let mut session = server.log_in();
+        assert_eq!(open(&mut session, "user.bob").unwrap_err().status, "NO System I/O error");
+    }
+}
+
+/// What somebody has seen is kept by the uniqueid that cyrus.header tells, so with the header it would be lost.
+#[test]
+fn what_was_seen_stays_seen_when_the_metadata_was_moved() {
+    if !is_here() {
+        return;
+    }
+    let sandbox = Sandbox::of("2.2.13", "flat");
+    let contents = old_contents(&sandbox, "2.2.13", "flat");
+    let (mailbox, content) = contents.iter().find(|(_, content)| content.flags.len() > 1).unwrap();
+    let uids: Vec<_> = content.flags.keys().copied().collect();
+    cyrus::move_in(&sandbox);
+    keep_metadata_apart(&sandbox);
+    night(&sandbox, "2.2.13", Metadata::Moved);
+    let list: serde_json::Value = serde_json::from_slice(&sandbox.read("new.list")).unwrap();
+    let dir = sandbox.path().join("conf/user/o");
+    std::fs::create_dir_all(&dir).unwrap();
+    cyrus::hand_over(&sandbox.path().join("conf"));
+    let seen = dir.join(format!("{}.seen", cyrus::ADMIN));
+    // Version, last read, last UID, last change, and the UIDs that were seen.
+    let state = format!("1 1164000000 {} 1164000000 {}", uids[uids.len() - 1], uids[0]);
+    let id = list[mailbox]["uniqueid"].as_str().unwrap();
+    let set = format!("cyr_dbtool -C new.conf -n \"{}\" twoskip set {id} '{state}'", seen.display());
+    sandbox.sh(&format!("/usr/lib/cyrus/bin/{set}")).expect(0);
+    cyrus::hand_over(sandbox.path());
+    let mut server = Server::start(&sandbox);
+    let mut session = server.log_in();
+    assert_eq!(&open(&mut session, &quote(mailbox)).unwrap(), content);
+    let fetched = session.ask("FETCH 1:* (UID FLAGS)").ok();
+    let seen = |item: &Value| matches!(item, Value::List(flags) if flags.iter().any(|flag| flag.is("\\Seen")));
+    let has_seen: Vec<_> = fetched.numbered("FETCH").map(|(_, of)| of[0].list().iter().any(seen)).collect();
+    let expected: Vec<_> = uids.iter().map(|uid| *uid == uids[0]).collect();
+    assert_eq!(has_seen, expected, "{mailbox}: {fetched:?}");
+}
+
+fn every_mailbox_opens(release: &str, variant: &str, metadata: Metadata) {
     let sandbox = Sandbox::of(release, variant);
     let slashes = sandbox.read("old.conf").windows(21).any(|option| option == b"unixhierarchysep: yes");
     let old = old_list(&sandbox, release);
     let contents = old_contents(&sandbox, release, variant);
     let spool = spool(&sandbox);
     cyrus::move_in(&sandbox);
-    night(&sandbox, release);
+    if metadata != Metadata::Together {
+        keep_metadata_apart(&sandbox);
+    }
+    night(&sandbox, release, metadata);
 
     let refused: BTreeSet<String> = lines(&sandbox.read("rejects")).iter().map(|line| name(line)).collect();
     for name in &refused {

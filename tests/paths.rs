@@ -6,7 +6,7 @@
 mod stage;
 
 use mbxtools::imapd_conf::Conf;
-use mbxtools::spool::{Layout, Roster};
+use mbxtools::spool::{Layout, MetaFile, Roster};
 use stage::{RELEASES, Sandbox, command, corpus, lines, read, run};
 use std::collections::HashMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -88,7 +88,7 @@ fn every_path_that_mbpath_printed() {
             assert_eq!(String::from_utf8_lossy(&at(&roots.data)), String::from_utf8_lossy(data), "{release} {variant}");
             if !meta.is_empty() && variant == "meta" {
                 assert_eq!(
-                    String::from_utf8_lossy(&at(&roots.header)),
+                    String::from_utf8_lossy(&at(roots.of(MetaFile::Header))),
                     String::from_utf8_lossy(meta),
                     "{release} {variant}"
                 );

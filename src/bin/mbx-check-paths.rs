@@ -12,7 +12,7 @@ use mbxtools::look::{Asker, Found, Place};
 use mbxtools::metadata::Owner;
 use mbxtools::options::{Common, KNOWN, Limit, Rejects, SideFiles, SpoolOptions};
 use mbxtools::outcome::{ALIKE, Account, Count, Name, Refusal, Report, Stop};
-use mbxtools::spool::{Ahead, Hash, Layout, Roots, Roster, as_path, is_by_name};
+use mbxtools::spool::{Ahead, Hash, Layout, MetaFile, Roots, Roster, as_path, is_by_name};
 use mbxtools::version::Dialect;
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -128,12 +128,12 @@ impl Check {
         if !self.partitions.contains_key(entry.partition()) {
             let roots = self.roster.of(entry)?;
             let place = Place::open(roots, entry.partition())?;
-            if !holds_a_directory(&roots.header)? && !holds_a_directory(&roots.data)? {
+            if !holds_a_directory(roots.of(MetaFile::Header))? && !holds_a_directory(&roots.data)? {
                 return Err(Stop::Trouble(format!(
                     "{}: {}: {} holds no mailbox though the list has some in partition {}: is the disk mounted?",
                     entry.at,
                     Name(entry.mailbox()),
-                    show(&roots.header),
+                    show(roots.of(MetaFile::Header)),
                     Name(entry.partition())
                 )));
             }
@@ -206,7 +206,7 @@ fn stands_in(layout: &Layout, roots: &Roots, mailbox: &[u8], by_id: Option<&[u8]
         }
         None => return false,
     };
-    [&roots.header, &roots.data].iter().any(|root| root.join(as_path(header)).is_file())
+    [roots.of(MetaFile::Header), &roots.data].iter().any(|root| root.join(as_path(header)).is_file())
 }
 
 fn show(path: &Path) -> String {
@@ -305,7 +305,7 @@ impl Filter for Check {
         report.loss(
             entry.at,
             "no cyrus.header",
-            format_args!(" ({})", show(&place.roots.header.join(as_path(&header)))),
+            format_args!(" ({})", show(&place.roots.of(MetaFile::Header).join(as_path(&header)))),
             entry.mailbox(),
         );
         let partition = self.partition(entry)?;
@@ -362,7 +362,7 @@ impl Filter for Check {
                             Count(part.missing),
                             Count(part.entries),
                             Name(name),
-                            show(&part.place.roots.header),
+                            show(part.place.roots.of(MetaFile::Header)),
                             self.elsewhere(name, part)
                         ),
                     );
@@ -442,9 +442,9 @@ impl Table {
 
     fn row(&mut self, entry: &Entry<'_>, place: &Place, dir: &[u8], found: &Found) -> Result<(), Stop> {
         let (root, what) = match found {
-            Found::Header { moved: true, .. } => (&place.roots.header, "present"),
-            Found::Header { moved: false, .. } => (&place.roots.data, "not moved yet"),
-            Found::Nothing => (&place.roots.header, "missing"),
+            Found::Header { moved: true, .. } => (place.roots.of(MetaFile::Header), "present"),
+            Found::Header { moved: false, .. } => (place.roots.data.as_path(), "not moved yet"),
+            Found::Nothing => (place.roots.of(MetaFile::Header), "missing"),
         };
         let path = root.join(as_path(dir));
         let path = path.as_os_str().as_bytes();
@@ -474,8 +474,8 @@ fn main() -> ExitCode {
 
 fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
     let mut side = SideFiles::beside(&options.files, &options.spool.config);
-    let roots = |dir: PathBuf| Roots { data: dir.clone(), index: dir.clone(), header: dir, meta: Vec::new() };
-    let (conf, roster) = options.spool.partitions(&options.common, "--partition", &options.partition, roots)?;
+    let (conf, roster) =
+        options.spool.partitions(&options.common, "--partition", &options.partition, Roots::of_data)?;
     let reader = reader(&conf, report)?;
     let mut filter = Check {
         options: options.spool,

@@ -1,25 +1,26 @@
-//! mbx-mkmeta: make the directories under the metapartitions.
+//! mbx-mkmeta: make the directories under the metapartitions, and bring the files there.
 
-use clap::Parser;
+use clap::{ArgGroup, Parser};
 use mbxtools::changes::Changes;
 use mbxtools::command::main_of;
 use mbxtools::entry::{Entry, Kind};
 use mbxtools::filter::{Filter, Heading, Run, Verdict, run};
 use mbxtools::imapd_conf::Conf;
-use mbxtools::metadata::{DirMaker, Owner, Rules, mode_under};
+use mbxtools::metadata::{Makers, Owner, Rules, mode_under};
+use mbxtools::moving::{Mover, Prefer, Way};
 use mbxtools::options::{Common, KNOWN, Rejects, SideFiles, SpoolOptions};
-use mbxtools::outcome::{Account, Name, Report, Stop};
-use mbxtools::spool::{Ahead, Layout, Roots, Roster, as_path};
-use std::collections::HashMap;
+use mbxtools::outcome::{Account, Report, Stop};
+use mbxtools::spool::{Ahead, Layout, Roots, Roster};
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Make the directories that the mailboxes of a list need under their metapartitions
 ///
 /// Every entry goes through. Directories are harmless before the guard has spoken; running it again changes nothing.
+/// The files of the mailboxes, with --copy or --move, come later: when the guard has let the list out, and the server is
+/// stopped.
 #[derive(Parser)]
-#[command(name = "mbx-mkmeta", version = KNOWN)]
+#[command(name = "mbx-mkmeta", version = KNOWN, group = ArgGroup::new("way").args(["copy", "move"]))]
 struct Options {
     #[command(flatten)]
     common: Common,
@@ -32,7 +33,19 @@ struct Options {
     #[arg(long, value_name = "PARTITION=DIR", conflicts_with = "config")]
     meta: Vec<OsString>,
 
-    /// Make nothing; tell on stderr what would be made
+    /// Copy the files that metapartition_files names from the spool; the server must be stopped
+    #[arg(long, conflicts_with = "meta")]
+    copy: bool,
+
+    /// Move them: each is unlinked in the spool when it is in its place
+    #[arg(long, conflicts_with = "meta")]
+    r#move: bool,
+
+    /// Where both places hold a file and they differ, take this one; else the mailbox is refused
+    #[arg(long, requires = "way")]
+    prefer: Option<Prefer>,
+
+    /// Make, copy and move nothing; tell on stderr what would be done
     #[arg(short = 'n', long)]
     dry_run: bool,
 
@@ -51,8 +64,9 @@ struct MkMeta {
     roster: Roster,
     layout: Option<Layout>,
     ahead: Option<Ahead>,
-    rules: Rules,
-    makers: HashMap<PathBuf, DirMaker>,
+    makers: Makers,
+    mover: Option<Mover>,
+    way: Option<Way>,
     tail: Vec<u8>,
     made: u64,
     present: u64,
@@ -64,6 +78,13 @@ impl Filter for MkMeta {
     const LOOKS_ON: bool = false;
 
     fn begin(&mut self, heading: &Heading, _report: &mut Report) -> Result<(), Stop> {
+        if let (Some(way), true, false) = (self.way, heading.sealed, self.makers.rules().dry_run) {
+            let option = if way == Way::Copy { "--copy" } else { "--move" };
+            return Err(Stop::Trouble(format!(
+                "{option}: the list is sealed: the guard has not seen it yet, and files are not touched before. Let \
+                 mbx-count-guard write it to a file, stop the server, and give {option} that file"
+            )));
+        }
         let layout = self.options.layout(&self.conf, heading.releases.from.as_ref())?;
         self.ahead = Ahead::new(&layout, &self.conf, heading.releases.to.as_ref())?;
         self.layout = Some(layout);
@@ -87,23 +108,14 @@ impl Filter for MkMeta {
         if let Some(ahead) = &mut self.ahead {
             ahead.tell(entry, &self.tail, report)?;
         }
-        let dry_run = self.rules.dry_run;
-        let mut note = |root: &std::path::Path, tail: &[u8]| {
-            if dry_run {
-                report.answer(format_args!(
-                    "would make {}",
-                    Name(root.join(as_path(tail)).as_os_str().as_encoded_bytes())
-                ));
-            }
-        };
-        let mut made = 0;
-        for root in &roots.meta {
-            if !self.makers.contains_key(root) {
-                self.makers.insert(root.clone(), DirMaker::new(root, self.rules)?);
-            }
-            if let Some(maker) = self.makers.get_mut(root) {
-                made += maker.make(&self.tail, &mut note)?;
-            }
+        if let Some(mover) = &mut self.mover
+            && let Err(refusal) = mover.look(entry, roots, &self.tail, &mut self.makers, report)?
+        {
+            return Ok(Verdict::Refuse(refusal));
+        }
+        let made = self.makers.make(&roots.meta, &self.tail, report)?;
+        if let Some(mover) = &mut self.mover {
+            mover.bring(roots, &self.tail, made > 0, &mut self.makers, report)?;
         }
         self.made += made;
         self.present += u64::from(made == 0);
@@ -118,12 +130,12 @@ impl Filter for MkMeta {
             .filter(|word| [&b"header"[..], b"index", b"expunge", b"annotations"].contains(word))
             .map(|word| format!("cyrus.{}", String::from_utf8_lossy(word)))
             .collect();
-        if !needed.is_empty() && self.made + self.present > 0 {
+        if self.mover.is_none() && !needed.is_empty() && self.made + self.present > 0 {
             report.told(
                 "metadata",
                 format_args!(
                     "directories only: {} of each mailbox must be moved there before the server starts, or it cannot \
-                     open them",
+                     open them; with the server stopped, mbx-mkmeta --move moves them",
                     needed.join(", ")
                 ),
             );
@@ -132,8 +144,27 @@ impl Filter for MkMeta {
     }
 
     fn notes(&self, account: &mut Account) {
-        let made = if self.rules.dry_run { "directories to make" } else { "directories made" };
-        account.notes.extend([(made, self.made), ("already there", self.present), ("need none", self.without)]);
+        let dry_run = self.makers.rules().dry_run;
+        let made = if dry_run { "directories to make" } else { "directories made" };
+        account.notes.push((made, self.made));
+        match (&self.mover, self.way) {
+            (Some(mover), Some(way)) => {
+                let brought = match (way, dry_run) {
+                    (Way::Copy, true) => "files to copy",
+                    (Way::Copy, false) => "files copied",
+                    (Way::Move, true) => "files to move",
+                    (Way::Move, false) => "files moved",
+                };
+                account.notes.extend([
+                    (brought, mover.done.brought),
+                    ("files already there", mover.done.there),
+                    ("files of the spool not taken", mover.done.outdone),
+                    ("mailboxes with nothing to do", mover.done.idle),
+                ]);
+            }
+            _ => account.notes.push(("already there", self.present)),
+        }
+        account.notes.push(("need none", self.without));
     }
 }
 
@@ -143,8 +174,7 @@ fn main() -> ExitCode {
 
 fn mkmeta(options: Options, report: &mut Report) -> Result<Account, Stop> {
     let mut side = SideFiles::beside(&options.files, &options.spool.config);
-    let roots = |dir: PathBuf| Roots { header: dir.clone(), index: dir.clone(), meta: vec![dir], ..Roots::default() };
-    let (conf, roster) = options.spool.partitions(&options.common, "--meta", &options.meta, roots)?;
+    let (conf, roster) = options.spool.partitions(&options.common, "--meta", &options.meta, Roots::of_meta)?;
     let between = Run::between(&options.common, &options.rejects, &options.files, &mut side)?;
     let rules = Rules {
         dry_run: options.dry_run,
@@ -153,14 +183,20 @@ fn mkmeta(options: Options, report: &mut Report) -> Result<Account, Stop> {
     };
     // The mode is the servers' to the bit, whatever umask we were started under.
     rustix::process::umask(rustix::fs::Mode::empty());
+    let way = match (options.copy, options.r#move) {
+        (true, _) => Some(Way::Copy),
+        (_, true) => Some(Way::Move),
+        (false, false) => None,
+    };
     let mut filter = MkMeta {
         conf,
         options: options.spool,
         roster,
         layout: None,
         ahead: None,
-        rules,
-        makers: HashMap::new(),
+        makers: Makers::new(rules),
+        mover: way.map(|way| Mover::new(way, options.prefer)),
+        way,
         tail: Vec::new(),
         made: 0,
         present: 0,
