@@ -27,7 +27,7 @@ const MINOR: u32 = 6;
 /// Fills entries for one release.
 pub struct Fill {
     to: Release,
-    header: Vec<u8>,
+    buffer: Vec<u8>,
 }
 
 /// A root of a partition, open, and its path for messages.
@@ -42,7 +42,7 @@ pub struct Root<'a> {
 impl Fill {
     /// For lists that `to` will load.
     pub fn new(to: &Release) -> Fill {
-        Fill { to: to.clone(), header: Vec::new() }
+        Fill { to: to.clone(), buffer: Vec::new() }
     }
 
     /// Adds what `entry` lacks. What it has stays; where a file says something else, that is told. `headers` and
@@ -57,28 +57,18 @@ impl Fill {
         changes: &mut Changes,
         report: &mut Report,
     ) -> Result<Result<(), Refusal>, Stop> {
-        let Some(path) = read(headers, dir, "cyrus.header", HEADER, &mut self.header)? else {
-            return Ok(Err(Refusal::new("no cyrus.header to fill from")));
-        };
-        let header = match Header::read(&self.header) {
+        let header = match header_of(headers, dir, &mut self.buffer)? {
             Ok(header) => header,
-            Err(why) => return Ok(Err(unfilled(&path, why))),
+            Err(refusal) => return Ok(Err(refusal)),
         };
-        let Some(path) = read(indexes, dir, "cyrus.index", Index::HEAD as u64, &mut self.header)? else {
-            return Ok(Err(Refusal::with("no cyrus.index to fill from", "the server could not open the mailbox")));
-        };
-        let index = match Index::read(&self.header) {
-            Ok(index) if index.minor < MINOR => {
-                let what = "is of 2.0 or older, which 3.6 and later do not open: reconstruct it with the old server";
-                return Ok(Err(unfilled(&path, what)));
-            }
-            Ok(index) => index,
-            Err(why) => return Ok(Err(unfilled(&path, &why))),
-        };
-        Ok(self.add(entry, &header, &index, changes, report))
+        Ok(match index_of(indexes, dir, &mut self.buffer)? {
+            Ok(index) => self.add(entry, &header, &index, changes, report),
+            Err(refusal) => Err(refusal),
+        })
     }
 
-    fn add(
+    /// The same with what the files were found to say.
+    pub fn add(
         &self,
         entry: &Entry<'_>,
         header: &Header,
@@ -130,6 +120,30 @@ impl Fill {
         }
         Ok(())
     }
+}
+
+/// What the cyrus.header of the directory `dir` says, in the first of the roots that has one; why not, if it cannot be
+/// believed. `buffer` holds what was read.
+pub fn header_of(headers: &[Root<'_>], dir: &[u8], buffer: &mut Vec<u8>) -> Result<Result<Header, Refusal>, Stop> {
+    Ok(match read(headers, dir, "cyrus.header", HEADER, buffer)? {
+        Some(path) => Header::read(buffer).map_err(|why| unfilled(&path, why)),
+        None => Err(Refusal::new("no cyrus.header to fill from")),
+    })
+}
+
+/// The same of cyrus.index.
+pub fn index_of(indexes: &[Root<'_>], dir: &[u8], buffer: &mut Vec<u8>) -> Result<Result<Index, Refusal>, Stop> {
+    let Some(path) = read(indexes, dir, "cyrus.index", Index::HEAD as u64, buffer)? else {
+        return Ok(Err(Refusal::with("no cyrus.index to fill from", "the server could not open the mailbox")));
+    };
+    Ok(match Index::read(buffer) {
+        Ok(index) if index.minor < MINOR => {
+            let what = "is of 2.0 or older, which 3.6 and later do not open: reconstruct it with the old server";
+            Err(unfilled(&path, what))
+        }
+        Ok(index) => Ok(index),
+        Err(why) => Err(unfilled(&path, &why)),
+    })
 }
 
 fn number(text: &[u8]) -> Option<u64> {
