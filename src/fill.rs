@@ -46,25 +46,12 @@ impl Facts {
     /// Reads the files of the mailbox whose directory is `dir` below one of the roots: the first that has one counts. A
     /// refusal tells why they cannot be believed.
     pub fn read(dir: &[u8], headers: &[Root<'_>], indexes: &[Root<'_>]) -> Result<Result<Facts, Refusal>, Stop> {
-        let mut bytes = Vec::new();
-        let Some(path) = read(headers, dir, "cyrus.header", HEADER, &mut bytes)? else {
-            return Ok(Err(Refusal::new("no cyrus.header to fill from")));
-        };
-        let header = match Header::read(&bytes) {
+        let mut buffer = Vec::new();
+        let header = match header_of(headers, dir, &mut buffer)? {
             Ok(header) => header,
-            Err(why) => return Ok(Err(unfilled(&path, why))),
+            Err(refusal) => return Ok(Err(refusal)),
         };
-        let Some(path) = read(indexes, dir, "cyrus.index", Index::HEAD as u64, &mut bytes)? else {
-            return Ok(Err(Refusal::with("no cyrus.index to fill from", "the server could not open the mailbox")));
-        };
-        Ok(match Index::read(&bytes) {
-            Ok(index) if index.minor < MINOR => {
-                let what = "is of 2.0 or older, which 3.6 and later do not open: reconstruct it with the old server";
-                Err(unfilled(&path, what))
-            }
-            Ok(index) => Ok(Facts { header, index }),
-            Err(why) => Err(unfilled(&path, &why)),
-        })
+        Ok(index_of(indexes, dir, &mut buffer)?.map(|index| Facts { header, index }))
     }
 }
 
@@ -142,6 +129,30 @@ impl Fill {
         }
         Ok(())
     }
+}
+
+/// What the cyrus.header of the directory `dir` says, in the first of the roots that has one; why not, if it cannot be
+/// believed. `buffer` holds what was read.
+pub fn header_of(headers: &[Root<'_>], dir: &[u8], buffer: &mut Vec<u8>) -> Result<Result<Header, Refusal>, Stop> {
+    Ok(match read(headers, dir, "cyrus.header", HEADER, buffer)? {
+        Some(path) => Header::read(buffer).map_err(|why| unfilled(&path, why)),
+        None => Err(Refusal::new("no cyrus.header to fill from")),
+    })
+}
+
+/// The same of cyrus.index.
+pub fn index_of(indexes: &[Root<'_>], dir: &[u8], buffer: &mut Vec<u8>) -> Result<Result<Index, Refusal>, Stop> {
+    let Some(path) = read(indexes, dir, "cyrus.index", Index::HEAD as u64, buffer)? else {
+        return Ok(Err(Refusal::with("no cyrus.index to fill from", "the server could not open the mailbox")));
+    };
+    Ok(match Index::read(buffer) {
+        Ok(index) if index.minor < MINOR => {
+            let what = "is of 2.0 or older, which 3.6 and later do not open: reconstruct it with the old server";
+            Err(unfilled(&path, what))
+        }
+        Ok(index) => Ok(index),
+        Err(why) => Err(unfilled(&path, &why)),
+    })
 }
 
 fn number(text: &[u8]) -> Option<u64> {

@@ -48,6 +48,12 @@ impl Mbtype {
     pub const RESERVE: Mbtype = Mbtype(2);
     /// A mailbox on its way to another server.
     pub const MOVING: Mbtype = Mbtype(8);
+    /// A calendar (2.5 and later).
+    pub const CALENDAR: Mbtype = Mbtype(32);
+    /// An addressbook (2.5 and later).
+    pub const ADDRESSBOOK: Mbtype = Mbtype(64);
+    /// A collection of files (3.0 and later).
+    pub const COLLECTION: Mbtype = Mbtype(128);
     /// The tombstone of a deleted mailbox (2.4 and later).
     pub const DELETED: Mbtype = Mbtype(16);
     /// A name that exists only because something is below it (3.1.9 and later).
@@ -91,6 +97,11 @@ impl Mbtype {
         out.push(letter);
         out.extend(BITS[TYPES..].iter().filter(|(bit, ..)| self.0 & bit != 0).map(|(_, _, letter, _)| letter));
         Some(())
+    }
+
+    /// Its type alone, without what else is said of the mailbox.
+    pub fn alone(self) -> Mbtype {
+        BITS[TYPES..].iter().fold(self, |mbtype, (flag, ..)| mbtype.without(Mbtype(*flag)))
     }
 
     /// Whether any bit of `other` is set.

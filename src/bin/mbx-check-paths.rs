@@ -11,6 +11,7 @@ use mbxtools::imapd_conf::Conf;
 use mbxtools::look::{Asker, Found, Place};
 use mbxtools::metadata::Owner;
 use mbxtools::options::{Common, KNOWN, Limit, Rejects, SideFiles, SpoolOptions};
+use mbxtools::orphans::Orphans;
 use mbxtools::outcome::{ALIKE, Account, Count, Name, Refusal, Report, Stop};
 use mbxtools::spool::{Ahead, Hash, Layout, MetaFile, Roots, Roster, as_path, is_by_name};
 use mbxtools::version::Dialect;
@@ -63,6 +64,12 @@ struct Options {
     #[arg(short = '0', long, requires = "report")]
     null: bool,
 
+    /// Write what is on disk and not in the list to FILE, as entries of a list
+    ///
+    /// Of an empty list, with --allow-empty, that is all there is.
+    #[arg(long, value_name = "FILE")]
+    orphans: Option<PathBuf>,
+
     /// Only report what is missing; every entry goes on
     #[arg(long)]
     keep: bool,
@@ -106,6 +113,8 @@ struct Check {
     to_move: u64,
     partitions: HashMap<Vec<u8>, Partition>,
     missing_file: Option<SideList>,
+    orphans_file: Option<SideList>,
+    orphans: Option<Orphans>,
     keep: bool,
     max_missing: Option<Limit>,
     wants_fill: bool,
@@ -250,6 +259,11 @@ impl Filter for Check {
     fn begin(&mut self, heading: &Heading, _report: &mut Report) -> Result<(), Stop> {
         let layout = self.options.layout(&self.conf, heading.releases.from.as_ref())?;
         self.ahead = Ahead::new(&layout, &self.conf, heading.releases.to.as_ref())?;
+        if let Some(list) = self.orphans_file.take() {
+            let (spool, told) = (self.options.layout.as_ref(), &heading.releases);
+            let orphans = Orphans::new(list, &self.conf, &self.roster, &layout, spool, heading.dialect, told)?;
+            self.orphans = Some(orphans);
+        }
         self.layout = Some(layout);
         if self.wants_fill {
             let to = heading.releases.to.as_ref();
@@ -271,6 +285,9 @@ impl Filter for Check {
     }
 
     fn entry(&mut self, entry: &Entry<'_>, changes: &mut Changes, report: &mut Report) -> Result<Verdict, Stop> {
+        if let Some(orphans) = &mut self.orphans {
+            orphans.entry(entry)?;
+        }
         let kind = entry.kind();
         match kind {
             Kind::Mailbox => {}
@@ -385,6 +402,9 @@ impl Filter for Check {
                 }
             }
         }
+        if let Some(orphans) = &mut self.orphans {
+            orphans.end(report)?;
+        }
         if self.missing > ALIKE && self.missing_file.is_none() {
             report.remark("--missing FILE keeps the entries of all that are missing");
         }
@@ -399,6 +419,9 @@ impl Filter for Check {
             ("not where the new server will look", self.to_move),
             ("missing, kept", self.kept),
         ]);
+        if let Some(orphans) = &self.orphans {
+            orphans.notes(account);
+        }
     }
 }
 
@@ -487,6 +510,8 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
         to_move: 0,
         partitions: HashMap::new(),
         missing_file: side.list(options.missing.as_deref(), "--missing")?,
+        orphans_file: side.list(options.orphans.as_deref(), "--orphans")?,
+        orphans: None,
         keep: options.keep,
         max_missing: options.max_missing,
         wants_fill: options.fill,

@@ -1,0 +1,446 @@
+//! Mailboxes on disk that no entry of the list names, as entries of a list.
+//!
+//! What the list names is sorted, the partitions are walked, what is found is sorted, and the two are compared: memory
+//! grows with neither. A directory tells the name of its mailbox, and one by uniqueid has it in its cyrus.header; ACL,
+//! uniqueid and type come from there, too.
+
+mod name;
+mod walk;
+
+use crate::acl;
+use crate::changes::Changes;
+use crate::dialect::{SideList, json, text};
+use crate::entry::{Entry, Fields, Kind, Members, Span, local_part};
+use crate::fill::{Facts, Fill, Root, header_of, index_of};
+use crate::header::Header;
+use crate::hold::Sorter;
+use crate::imapd_conf::Conf;
+use crate::json::why_not_utf8;
+use crate::mbtype::Mbtype;
+use crate::outcome::{Account, At, Name, Report, Stop, reason};
+use crate::seal::Releases;
+use crate::spool::{Layout, MetaFile, Roots, Roster, as_path};
+use crate::version::{Dialect, Release, v};
+use name::{name_of, uniqueid_of};
+use rustix::fs::{Mode, OFlags};
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use walk::{DATA_ROOT, HEADER_ROOT, Inode, NO_FILE, Walk, inode};
+
+/// How much of each sorted list is in memory.
+const MEMORY: usize = 4 * 1024 * 1024;
+
+/// One partition.
+struct Partition {
+    name: Vec<u8>,
+    roots: Roots,
+    header: OwnedFd,
+    data: OwnedFd,
+    index: OwnedFd,
+}
+
+impl Partition {
+    /// The roots that may hold a header, the right one first.
+    fn headers(&self) -> [Root<'_>; 2] {
+        [
+            Root { fd: &self.header, path: self.roots.of(MetaFile::Header) },
+            Root { fd: &self.data, path: &self.roots.data },
+        ]
+    }
+
+    fn indexes(&self) -> [Root<'_>; 2] {
+        [
+            Root { fd: &self.index, path: self.roots.of(MetaFile::Index) },
+            Root { fd: &self.data, path: &self.roots.data },
+        ]
+    }
+}
+
+/// The search for what a list does not name.
+pub struct Orphans {
+    list: SideList,
+    layout: Layout,
+    /// The release that the spool comes from.
+    release: Release,
+    writes: Dialect,
+    fill: Option<Fill>,
+    /// The first component of a user's mailboxes of a type.
+    prefixes: [(Vec<u8>, Mbtype); 3],
+    deletedprefix: Vec<u8>,
+    partitions: Vec<Partition>,
+    /// Where each partition stands among them; two names of one root stand for the first.
+    numbers: HashMap<Vec<u8>, u16>,
+    /// Every root: where one lies inside another, it is not part of that.
+    walls: HashSet<Inode>,
+    /// `D`, the partition's number and the directory of each entry; `N` and the name of each.
+    named: Sorter,
+    path: Vec<u8>,
+    buffer: Vec<u8>,
+    written: u64,
+    unwritten: u64,
+    elsewhere: u64,
+}
+
+impl Orphans {
+    /// For a list in `dialect`, if it has an entry, and the spool of the release that is told: `layout` is `spool`'s,
+    /// or that of the release that the list comes from.
+    pub fn new(
+        list: SideList,
+        conf: &Conf,
+        roster: &Roster,
+        layout: &Layout,
+        spool: Option<&Release>,
+        dialect: Option<Dialect>,
+        told: &Releases,
+    ) -> Result<Orphans, Stop> {
+        let trouble = |text: &str| Stop::Trouble(format!("--orphans: {text}"));
+        let release = spool.or(told.from.as_ref()).ok_or_else(|| {
+            trouble("the name of a directory hangs on the release of the spool: --from RELEASE, or --layout RELEASE")
+        })?;
+        let writes = match (&told.to, dialect, &told.from) {
+            (Some(to), ..) => to.dialect(),
+            (None, Some(dialect), _) => dialect,
+            (None, None, Some(from)) => from.dialect(),
+            (None, None, None) => return Err(trouble("an empty list has no dialect: --to RELEASE, or --from RELEASE")),
+        };
+        let json = [&told.to, &told.from].into_iter().flatten().find(|release| release.dialect() == Dialect::Json);
+        if writes == Dialect::Json && json.is_none() {
+            return Err(trouble("what an entry of JSON needs hangs on the release to come: --to RELEASE"));
+        }
+        let prefix = |option, default: &str| conf.get(option).unwrap_or(default.as_bytes()).to_vec();
+        let mut orphans = Orphans {
+            list,
+            layout: layout.clone(),
+            release: release.clone(),
+            writes,
+            fill: json.filter(|_| writes == Dialect::Json).map(Fill::new),
+            prefixes: [
+                (prefix("calendarprefix", "#calendars"), Mbtype::CALENDAR),
+                (prefix("addressbookprefix", "#addressbooks"), Mbtype::ADDRESSBOOK),
+                (prefix("davdriveprefix", "#drive"), Mbtype::COLLECTION),
+            ],
+            deletedprefix: layout.deletedprefix.clone(),
+            partitions: Vec::new(),
+            numbers: HashMap::new(),
+            walls: HashSet::new(),
+            named: Sorter::with_memory(MEMORY),
+            path: Vec::new(),
+            buffer: Vec::new(),
+            written: 0,
+            unwritten: 0,
+            elsewhere: 0,
+        };
+        orphans.open(roster)?;
+        Ok(orphans)
+    }
+
+    fn open(&mut self, roster: &Roster) -> Result<(), Stop> {
+        let mut known = HashMap::new();
+        for (name, roots) in roster.all() {
+            let open = |path: &Path| {
+                let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH;
+                let opened = rustix::fs::open(path, flags, Mode::empty());
+                opened.and_then(|fd| Ok((inode(&fd)?, fd))).map_err(|e| {
+                    let (name, path, why) = (Name(name), show(path), reason(&io::Error::from(e)));
+                    Stop::Trouble(format!("partition {name}: {path}: {why}: is the disk mounted?"))
+                })
+            };
+            let (header_at, header) = open(roots.of(MetaFile::Header))?;
+            let (data_at, data) = open(&roots.data)?;
+            let (index_at, index) = open(roots.of(MetaFile::Index))?;
+            self.walls.extend([header_at, data_at, index_at]);
+            self.walls.extend(roots.meta.iter().flat_map(|meta| open(meta)).map(|(at, _)| at));
+            // The server takes no more than 64 bytes of a name, but any number of them.
+            let next = u16::try_from(self.partitions.len()).map_err(|_| Stop::Trouble("too many partitions".into()))?;
+            let number = *known.entry((header_at, data_at)).or_insert(next);
+            self.numbers.insert(name.to_vec(), number);
+            if number == next {
+                self.partitions.push(Partition { name: name.to_vec(), roots: roots.clone(), header, data, index });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note of an entry of the list: its directory is no orphan, and its name is taken.
+    pub fn entry(&mut self, entry: &Entry<'_>) -> Result<(), Stop> {
+        match entry.kind() {
+            // There may well be a mailbox of that name.
+            Kind::Tombstone | Kind::Intermediate => return Ok(()),
+            Kind::Mailbox => {
+                if let Some(number) = self.numbers.get(entry.partition())
+                    && self.layout.place(entry, &mut self.path)?.is_ok()
+                {
+                    let record = [&b"D"[..], &number.to_be_bytes(), &self.path].concat();
+                    self.named.push(&record)?;
+                }
+            }
+            Kind::Remote => {}
+        }
+        self.named.push(&[b"N", entry.mailbox()].concat())
+    }
+
+    /// After the last entry: walks the partitions and writes what the list does not name, sorted by name.
+    pub fn end(&mut self, report: &mut Report) -> Result<(), Stop> {
+        let mut found = Sorter::with_memory(MEMORY);
+        for (number, partition) in (0_u16..).zip(&self.partitions) {
+            let [header, data] = partition.headers();
+            let mut walk = Walk {
+                report: &mut *report,
+                root: header,
+                walls: &self.walls,
+                by_id: self.release.since(v(3, 6, 0)),
+                number,
+                place: HEADER_ROOT,
+                found: &mut found,
+                headers: 0,
+                too_far: 0,
+            };
+            walk.all()?;
+            // Where headers belong on the metapartition, one on the data partition is not moved yet.
+            if inode(header.fd).ok() != inode(data.fd).ok() {
+                (walk.root, walk.place) = (data, DATA_ROOT);
+                walk.all()?;
+            }
+            let (headers, too_far) = (walk.headers, walk.too_far);
+            self.unwritten += too_far;
+            if headers == 0 {
+                let (name, path) = (Name(&partition.name), show(&partition.roots.data));
+                report.told(
+                    "empty partition",
+                    format_args!("partition {name}: {path} holds no mailbox: is the disk mounted?"),
+                );
+            }
+        }
+        let named = std::mem::take(&mut self.named).sorted()?;
+        let mut named = named.read()?;
+        let found = found.sorted()?;
+        let mut found = found.read()?;
+        let mut orphans = Sorter::with_memory(MEMORY);
+        let mut last = Vec::new();
+        while let Some(record) = found.advance()? {
+            let (place, kind) = record.split_at(record.len() - 2);
+            // A mailbox of which both roots have a header is one.
+            if place == last {
+                continue;
+            }
+            last.clear();
+            last.extend_from_slice(place);
+            while named.peek().is_some_and(|known| known.strip_prefix(b"D").is_some_and(|known| known < place)) {
+                named.advance()?;
+            }
+            if named.peek().and_then(|known| known.strip_prefix(b"D")) != Some(place) {
+                self.orphan(place, kind[1] & NO_FILE != 0, &mut orphans, report)?;
+            }
+        }
+        while named.peek().is_some_and(|known| known.starts_with(b"D")) {
+            named.advance()?;
+        }
+        let orphans = orphans.sorted()?;
+        let mut orphans = orphans.read()?;
+        last.clear();
+        while let Some(record) = orphans.advance()? {
+            let end = memchr::memchr(0, record).unwrap_or(record.len());
+            let (name, rest) = record.split_at(end);
+            let Some((by_name, place)) = rest.get(1..).and_then(<[u8]>::split_first) else { continue };
+            while named.peek().is_some_and(|known| known.get(1..) < Some(name)) {
+                named.advance()?;
+            }
+            let Some((partition, dir)) = self.place(place) else { continue };
+            let shown = show(&partition.roots.of(MetaFile::Header).join(as_path(dir)));
+            if named.peek().is_some_and(|known| known.get(1..) == Some(name)) {
+                self.elsewhere += 1;
+                let name = Name(name);
+                report
+                    .told("listed elsewhere", format_args!("{shown}: the list has {name}, but not here: not written"));
+                continue;
+            }
+            if last == name {
+                let name = Name(name);
+                report.finding("one of two", format_args!("{shown}: {name} is on disk more than once: choose one"));
+            }
+            last.clear();
+            last.extend_from_slice(name);
+            let (name, place, by_name) = (name.to_vec(), place.to_vec(), *by_name == 1);
+            self.write(&name, &place, by_name, report)?;
+        }
+        self.list.finish()
+    }
+
+    /// What the closing line says of it.
+    pub fn notes(&self, account: &mut Account) {
+        account.notes.extend([
+            ("orphans", self.written),
+            ("on disk but not written", self.unwritten),
+            ("on disk but listed elsewhere", self.elsewhere),
+        ]);
+    }
+
+    /// The partition and the directory of a record.
+    fn place<'p>(&self, place: &'p [u8]) -> Option<(&Partition, &'p [u8])> {
+        let (number, dir) = place.split_first_chunk()?;
+        Some((self.partitions.get(usize::from(u16::from_be_bytes(*number)))?, dir))
+    }
+
+    /// A directory that no entry names: whose is it?
+    fn orphan(&mut self, place: &[u8], no_file: bool, to: &mut Sorter, report: &mut Report) -> Result<(), Stop> {
+        let named = match no_file {
+            true => Err("cyrus.header is no file".to_string()),
+            false => self.name_of(place)?,
+        };
+        match named {
+            Ok((name, by_name)) => to.push(&[&name, &[0, u8::from(by_name)][..], place].concat())?,
+            Err(why) => self.unwritten(place, &why, report),
+        }
+        Ok(())
+    }
+
+    fn unwritten(&mut self, place: &[u8], why: &str, report: &mut Report) {
+        self.unwritten += 1;
+        let Some((partition, dir)) = self.place(place) else { return };
+        let shown = show(&partition.roots.of(MetaFile::Header).join(as_path(dir)));
+        report.finding("on disk but not written", format_args!("{shown}: on disk, but not written: {why}"));
+    }
+
+    /// The name of the mailbox in a directory, and whether that is by name.
+    fn name_of(&mut self, place: &[u8]) -> Result<Result<(Vec<u8>, bool), String>, Stop> {
+        let dir = self.place(place).map_or(&b""[..], |(_, dir)| dir).to_vec();
+        let Some(id) = uniqueid_of(&dir).filter(|_| self.release.since(v(3, 6, 0))) else {
+            return Ok(match name_of(&self.layout, &dir)? {
+                Some(name) if name.iter().any(|b| b"\t\r\n\0".contains(b)) => {
+                    Err("no list can hold its name".to_string())
+                }
+                Some(name) => Ok((name, true)),
+                None => Err("no mailbox name has this directory: other hashing, domains or release?".to_string()),
+            });
+        };
+        let header = match self.header(place) {
+            Ok(header) => header,
+            Err(why) => return Ok(Err(why)),
+        };
+        if header.uniqueid.as_deref() != Some(id) {
+            return Ok(Err("the uniqueid in its cyrus.header is another".to_string()));
+        }
+        let Some(name) = header.name else {
+            return Ok(Err("its cyrus.header has no name, and its directory is by uniqueid".to_string()));
+        };
+        let good = !name.iter().any(|b| b"\t\r\n".contains(b)) && self.layout.path(&name, &mut self.path)?.is_ok();
+        Ok(if good { Ok((name, false)) } else { Err("no list can hold the name in its cyrus.header".to_string()) })
+    }
+
+    fn header(&mut self, place: &[u8]) -> Result<Header, String> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let read = match self.place(place) {
+            Some((partition, dir)) => header_of(&partition.headers(), dir, &mut buffer),
+            None => Err(Stop::Closed),
+        };
+        self.buffer = buffer;
+        match read {
+            Ok(read) => read.map_err(|refusal| refusal.to_string()),
+            // One file that cannot be read is told, and the search goes on.
+            Err(Stop::Trouble(text)) => Err(text),
+            Err(_) => Err("cannot be read".to_string()),
+        }
+    }
+
+    /// What kind of mailbox a name stands for, on the releases that have the kind.
+    fn type_of(&self, name: &[u8]) -> Mbtype {
+        let local = local_part(name);
+        let deleted = local.strip_prefix(self.deletedprefix.as_slice()).and_then(|rest| rest.strip_prefix(b"."));
+        let local = deleted.unwrap_or(local);
+        let own = match local.strip_prefix(b"user.") {
+            Some(user) => user.splitn(2, |b| *b == b'.').nth(1).unwrap_or_default(),
+            None => local,
+        };
+        let first = own.split(|b| *b == b'.').next().unwrap_or_default();
+        let found = self.prefixes.iter().find(|(prefix, _)| prefix == first).map(|(_, mbtype)| *mbtype);
+        found.filter(|mbtype| mbtype.unknown_to(&self.release).is_none()).unwrap_or(Mbtype::EMAIL)
+    }
+
+    /// Writes the entry of one orphan.
+    fn write(&mut self, name: &[u8], place: &[u8], by_name: bool, report: &mut Report) -> Result<(), Stop> {
+        let written = match self.header(place) {
+            Ok(header) => self.entry_of(name, place, &header, by_name, report),
+            Err(why) => Err(why),
+        };
+        match written {
+            Ok(entry) => {
+                self.written += 1;
+                self.list.write(&entry, Some(self.writes))?;
+            }
+            Err(why) => self.unwritten(place, &format!("{}: {why}", Name(name)), report),
+        }
+        Ok(())
+    }
+
+    fn entry_of(
+        &mut self,
+        name: &[u8],
+        place: &[u8],
+        header: &Header,
+        by_name: bool,
+        report: &mut Report,
+    ) -> Result<Vec<u8>, String> {
+        let told = header.mbtype.as_deref().and_then(Mbtype::of_letters).map(Mbtype::alone);
+        let mbtype = told.unwrap_or_else(|| self.type_of(name));
+        let acl = header.acl.as_slice();
+        if !acl::is_closed(acl) || acl.iter().any(|b| b"\r\n".contains(b)) {
+            return Err("the ACL in its cyrus.header is damaged".to_string());
+        }
+        let Some((partition, dir)) = self.place(place) else { return Err(String::new()) };
+        // What the list's dialects write is asked of an entry.
+        let values = [name, &partition.name, acl].concat();
+        let ends = [name.len(), name.len() + partition.name.len()];
+        let [mailbox, partition_at] = [Span::new(0, ends[0]), Span::new(ends[0], ends[1])];
+        let acl_at = Span::new(ends[1], values.len());
+        let fields = Fields { mailbox, partition: partition_at, place: partition_at, acl: acl_at, ..Fields::default() };
+        let shown = show(&partition.roots.of(MetaFile::Header).join(as_path(dir)));
+        let at = At { file: &shown, line: 1 };
+        let entry = Entry::of_line(&values, at, Dialect::Blank, fields);
+        let mut out = Vec::new();
+        let Some(fill) = &self.fill else {
+            if !by_name {
+                return Err("its directory is by uniqueid, which no list of text can say".to_string());
+            }
+            let number = mbtype == Mbtype::EMAIL || Mbtype::parse(mbtype.to_string().as_bytes()).is_some();
+            if !number || (self.writes == Dialect::Bare && mbtype != Mbtype::EMAIL) {
+                return Err(format!("{}: a list of this dialect has no such type", mbtype.names()));
+            }
+            out.extend_from_slice(name);
+            out.push(b'\t');
+            text::write_place(&entry, mbtype, self.writes, &mut out);
+            out.extend_from_slice(acl);
+            return Ok(out);
+        };
+        if let Some(why) = [name, acl].into_iter().find_map(why_not_utf8) {
+            return Err(format!("what is no UTF-8 cannot be in JSON: {why}"));
+        }
+        if let Some(twice) = acl::twice(acl) {
+            return Err(format!("{} stands twice in its ACL, which JSON cannot hold", Name(twice)));
+        }
+        let mbtype = if by_name { mbtype.with(Mbtype::LEGACY) } else { mbtype };
+        json::write(&entry, mbtype, acl, &mut out).ok_or("a type without a letter")?;
+        let mut buffer = Vec::new();
+        let index = match index_of(&partition.indexes(), dir, &mut buffer) {
+            Ok(index) => index.map_err(|refusal| refusal.to_string())?,
+            Err(Stop::Trouble(text)) => return Err(text),
+            Err(_) => return Err("cannot be read".to_string()),
+        };
+        let (mut members, mut values, mut changes) = (Members::default(), Vec::new(), Changes::default());
+        let bare = json::parse(&out, &mut members, &mut values).map_err(|_| "cannot be in JSON")?;
+        let fields = bare.fields.map_err(|refusal| refusal.to_string())?;
+        let dialect = Dialect::Json;
+        let entry = Entry { bytes: &out, values: &values, members: Some(&members), at, dialect, fields };
+        fill.entry(&entry, &Facts { header: header.clone(), index }, &mut changes, report)
+            .map_err(|refusal| refusal.to_string())?;
+        let mut filled = Vec::new();
+        changes.apply(&out, &mut filled);
+        Ok(filled)
+    }
+}
+
+fn show(path: &Path) -> String {
+    Name(path.as_os_str().as_bytes()).to_string()
+}
