@@ -3,7 +3,7 @@
 //! What the server would die of is an error with file and line.
 
 use crate::outcome::{Name, Stop};
-use crate::version::{Release, v};
+use crate::version::{Release, Version, v};
 use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -42,6 +42,7 @@ const SERVICE: &str = "imap_";
 #[derive(Debug)]
 pub struct Conf {
     path: String,
+    release: Option<Release>,
     grammar: Grammar,
     options: HashMap<Vec<u8>, Vec<u8>>,
     /// The names of the partitions.
@@ -52,7 +53,7 @@ pub struct Conf {
 impl Conf {
     /// Reads `path` and what it includes, as a server of `release` does.
     pub fn read(path: &Path, release: Option<&Release>) -> Result<Conf, Stop> {
-        let mut conf = Conf::empty(Name(path.as_os_str().as_bytes()).to_string(), Grammar::of(release));
+        let mut conf = Conf::empty(Name(path.as_os_str().as_bytes()).to_string(), release);
         conf.file(path)?;
         if release.is_some_and(|release| release.since(v(3, 13, 0))) {
             conf.refuse_nested()?;
@@ -84,13 +85,14 @@ impl Conf {
         Ok(())
     }
 
-    fn empty(path: String, grammar: Grammar) -> Conf {
-        Conf { path, grammar, options: HashMap::new(), partitions: HashSet::new(), read: Vec::new() }
+    fn empty(path: String, release: Option<&Release>) -> Conf {
+        let (grammar, release) = (Grammar::of(release), release.cloned());
+        Conf { path, release, grammar, options: HashMap::new(), partitions: HashSet::new(), read: Vec::new() }
     }
 
     /// A configuration of these options, without a file.
     pub fn of<'a>(options: impl Iterator<Item = (&'a str, &'a str)>) -> Conf {
-        let mut conf = Conf::empty("the command line".to_string(), Grammar::of(None));
+        let mut conf = Conf::empty("the command line".to_string(), None);
         conf.options = options.map(|(option, value)| (option.as_bytes().to_vec(), value.as_bytes().to_vec())).collect();
         conf
     }
@@ -98,6 +100,11 @@ impl Conf {
     /// The file's name, for messages.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Whether the host's release is this or a later one, or was not told.
+    pub fn is_since(&self, version: Version) -> bool {
+        self.release.as_ref().is_none_or(|release| release.since(version))
     }
 
     /// The value of an option, named in lower case, for the service that opens mailboxes.

@@ -8,7 +8,7 @@ use crate::entry::{Entry, Member, local_part};
 use crate::imapd_conf::Conf;
 use crate::mbtype::Mbtype;
 use crate::outcome::{Name, Refusal, Report, Stop};
-use crate::version::{Dialect, Release, v};
+use crate::version::{Dialect, Release, Version, v};
 use std::collections::HashMap;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -377,6 +377,14 @@ impl MetaFile {
         self.name().trim_start_matches("cyrus.")
     }
 
+    /// The release that brought its word.
+    fn since(self) -> Version {
+        match self {
+            MetaFile::Annotations | MetaFile::Dav => v(2, 5, 0),
+            _ => v(2, 3, 0),
+        }
+    }
+
     /// Whether every mailbox has it, and without it none can be opened as it was.
     pub fn is_needed(self) -> bool {
         matches!(self, MetaFile::Header | MetaFile::Index)
@@ -399,6 +407,8 @@ pub struct Roots {
     pub data: PathBuf,
     /// Every other root under which its mailboxes have directories.
     pub meta: Vec<PathBuf>,
+    /// Where archived messages are (`archivepartition-NAME`, 3.0 and later); `data` if not apart.
+    pub archive: PathBuf,
     /// The files that are not kept under `data`, and where they are; in the order of [`MetaFile::ALL`].
     apart: Vec<(MetaFile, PathBuf)>,
 }
@@ -406,7 +416,7 @@ pub struct Roots {
 impl Roots {
     /// Everything under one root.
     pub fn of_data(data: PathBuf) -> Roots {
-        Roots { data, ..Roots::default() }
+        Roots { archive: data.clone(), data, ..Roots::default() }
     }
 
     /// A root for metadata, whatever of it is kept there.
@@ -425,14 +435,19 @@ impl Roots {
     }
 
     /// What `conf` says of the partition `name`, if `words` are those of its `metapartition_files`.
-    fn declared(conf: &Conf, name: &[u8], words: &[&[u8]]) -> Roots {
+    fn declared(conf: &Conf, name: &[u8], words: &[&[u8]], archives: bool) -> Roots {
         let metapartition = conf.metapartition(name).filter(|_| !words.is_empty()).map(path_of);
         // Undocumented, from 2.4 on, and stronger than metapartition_files.
         let metadir = |word: &str| {
             let key = [format!("metadir-{word}-").as_bytes(), name].concat();
-            conf.get(&String::from_utf8_lossy(&key)).map(path_of)
+            conf.get(&String::from_utf8_lossy(&key)).filter(|_| conf.is_since(v(2, 4, 0))).map(path_of)
         };
         let mut roots = Roots::of_data(path_of(conf.partition(name).unwrap_or_default()));
+        let archive = conf.get(&format!("archivepartition-{}", String::from_utf8_lossy(name)));
+        if let Some(archive) = archive.filter(|_| conf.is_since(v(3, 0, 0)) && (archives || !conf.is_since(v(3, 1, 7))))
+        {
+            roots.archive = path_of(archive);
+        }
         for file in MetaFile::ALL {
             let by_word = || metapartition.clone().filter(|_| words.contains(&file.word().as_bytes()));
             if let Some(root) = file.metadir().and_then(metadir).or_else(by_word).filter(|root| *root != roots.data) {
@@ -448,8 +463,8 @@ impl Roots {
     }
 }
 
-/// The words of `metapartition_files` that name no [`MetaFile`].
-const OTHER_WORDS: [&[u8]; 2] = [b"lock", b"archivecache"];
+/// The words of `metapartition_files` that name no [`MetaFile`], and the release that brought them.
+const OTHER_WORDS: [(&[u8], Version); 2] = [(b"lock", v(2, 5, 0)), (b"archivecache", v(3, 0, 0))];
 
 /// What the roots of a host are, by partition.
 #[derive(Debug, Default)]
@@ -466,11 +481,12 @@ impl Roster {
             .get("metapartition_files")
             .unwrap_or_default()
             .split(u8::is_ascii_whitespace)
-            .filter(|word| !word.is_empty())
+            // Before, it was no option.
+            .filter(|word| !word.is_empty() && conf.is_since(v(2, 3, 0)))
             .collect();
-        let known = |word: &[u8]| {
-            OTHER_WORDS.contains(&word) || MetaFile::ALL.iter().any(|file| file.word().as_bytes() == word)
-        };
+        let files = MetaFile::ALL.iter().map(|file| (file.word().as_bytes(), file.since()));
+        let all: Vec<_> = files.chain(OTHER_WORDS).collect();
+        let known = |word: &[u8]| all.iter().any(|(known, since)| *known == word && conf.is_since(*since));
         if let Some(word) = words.iter().find(|word| !known(word)) {
             return Err(Stop::Trouble(format!(
                 "{}: metapartition_files: unknown word {}: the server would not start",
@@ -479,8 +495,9 @@ impl Roster {
             )));
         }
         let mut roster = Roster { roots: HashMap::new(), declared: format!("in {}", conf.path()) };
+        let archives = conf.switch("archive_enabled")?;
         for name in conf.partitions() {
-            roster.roots.insert(name.to_vec(), Roots::declared(conf, name, &words));
+            roster.roots.insert(name.to_vec(), Roots::declared(conf, name, &words, archives));
         }
         if let Some(default) = conf.get("defaultpartition")
             && roster.get(&default.to_ascii_lowercase()).is_none()
