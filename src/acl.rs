@@ -160,7 +160,8 @@ impl Rights {
     }
 }
 
-/// Rights that a user typed: only letters that some release knows, and no macro, whose meaning would hang on the server.
+/// Rights that a user typed: only letters that some release knows, and no macro, whose meaning would hang on the
+/// server.
 pub fn typed_rights(text: &[u8]) -> Option<Rights> {
     let mut found = 0;
     for &letter in text {

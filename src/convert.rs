@@ -77,7 +77,8 @@ pub struct Converter {
     united: Vec<u8>,
     /// How the rights of the list are to be read.
     era: Era,
-    /// Whether rights that the two releases read differently are refused: behind mbx-parse, nothing mends them any more.
+    /// Whether rights that the two releases read differently are refused: behind mbx-parse, nothing mends them any
+    /// more.
     strict: bool,
 }
 
@@ -167,8 +168,8 @@ impl Converter {
         let json = self.to.dialect() == Dialect::Json;
         match kind {
             // 2.4 knows the bit, but prints no tombstones, and its mbpath dies of one that was loaded; 3.6 and later
-            // skip what has no partition, and complain of it, and with one it takes the place of the mailbox that has its
-            // uniqueid now.
+            // skip what has no partition, and complain of it, and with one it takes the place of the mailbox that has
+            // its uniqueid now.
             Kind::Tombstone if !self.to.since(v(2, 5, 0)) || json => Some("tombstones dropped"),
             Kind::Intermediate if placeless && (json || !self.to.since(v(3, 1, 9))) => Some("intermediates dropped"),
             _ => None,
@@ -207,8 +208,8 @@ impl Converter {
         }
         let mut acl = entry.acl();
         if acl.iter().any(|b| matches!(b, b'"' | b'%' | b'\\' | 0x80..)) {
-            // SETACL and new flags write the ACL into cyrus.header as a literal, which 3.6.1 does not read back: "Invalid
-            // identifier" from then on (seen; 3.8 and later were not tried).
+            // SETACL and new flags write the ACL into cyrus.header as a literal, which 3.6.1 does not read back:
+            // "Invalid identifier" from then on (seen; 3.8 and later were not tried).
             let what = format!(
                 " (with one of \" % \\, or 8 bits: {} may not open the mailbox any more once it has written \
                                 its cyrus.header; mbx-acl-rewrite --id or --drop-id mends it)",

@@ -232,7 +232,8 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// Whether the name lies in the namespace of deleted mailboxes: `DELETED.` first, behind the domain if there is one.
+    /// Whether the name lies in the namespace of deleted mailboxes: `DELETED.` first, behind the domain if there is
+    /// one.
     pub fn is_deleted_name(&self) -> bool {
         local_part(self.mailbox()).starts_with(b"DELETED.")
     }

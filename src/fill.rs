@@ -1,7 +1,8 @@
 //! What a JSON entry lacks, filled in from the mailbox's own files.
 //!
 //! A list from before 3.6 has no uniqueid, no uidvalidity and no modseqs, and without them the loader of 3.6 and later
-//! skips the entry or makes 0 of them (`facts/json.md`); they stand in cyrus.header and cyrus.index (`facts/headers.md` 3).
+//! skips the entry or makes 0 of them (`facts/json.md`); they stand in cyrus.header and cyrus.index (`facts/headers.md`
+//! 3).
 
 use crate::changes::Changes;
 use crate::entry::{Entry, Member};
@@ -66,8 +67,8 @@ impl Fill {
         Fill { to: to.clone() }
     }
 
-    /// Adds what `entry` lacks. What it has stays; where a file says something else, that is told. A mailbox that cannot be
-    /// filled is refused: the loader would skip it and exit 0.
+    /// Adds what `entry` lacks. What it has stays; where a file says something else, that is told. A mailbox that
+    /// cannot be filled is refused: the loader would skip it and exit 0.
     pub fn entry(
         &self,
         entry: &Entry<'_>,

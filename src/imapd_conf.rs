@@ -14,8 +14,8 @@ struct Grammar {
     /// 2.1 and later take blanks and CRs off the end of a value, and die of an option that is there twice; before, the
     /// first counts.
     strict: bool,
-    /// 2.2 and later know `@include` and options of one service, and die of a switch that is none; before, its first letter
-    /// counts.
+    /// 2.2 and later know `@include` and options of one service, and die of a switch that is none; before, its first
+    /// letter counts.
     services: bool,
     /// 2.2.1 and later have the option `fulldirhash`; before, it was a matter of how the server was built.
     fulldirhash: bool,

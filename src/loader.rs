@@ -1,7 +1,7 @@
 //! What the loader and the server of one release take.
 //!
-//! The loaders themselves say nothing and exit 0 (`facts/migration.md`, "The loaders", and `facts/json.md`; every probe of
-//! `loader.jsonl.gz` is a test of this file).
+//! The loaders themselves say nothing and exit 0 (`facts/migration.md`, "The loaders", and `facts/json.md`; every probe
+//! of `loader.jsonl.gz` is a test of this file).
 
 use crate::entry::{Entry, Member, local_part};
 use crate::json::why_not_utf8;
@@ -19,12 +19,13 @@ pub const MAX_LINE: usize = 16_383;
 /// The longest component: it is a directory's name.
 const MAX_COMPONENT: usize = 255;
 
-/// The longest component of a mailbox whose directory is by name on 3.6 and later: it is part of a lock file's name, and
-/// with a longer one every SELECT fails (`facts/layout.md` 6). By uniqueid those of 255 and 256 bytes open (seen on 3.6.1).
+/// The longest component of a mailbox whose directory is by name on 3.6 and later: it is part of a lock file's name,
+/// and with a longer one every SELECT fails (`facts/layout.md` 6). By uniqueid those of 255 and 256 bytes open (seen on
+/// 3.6.1).
 const MAX_LOCKED: usize = 250;
 
-/// The longest userid of 3.6 and later, with its domain: the loader dies of longer ones, whose lock file has no name that
-/// fits, in the middle of the list (seen on 3.6.1: 247 bytes are loaded, 248 are not).
+/// The longest userid of 3.6 and later, with its domain: the loader dies of longer ones, whose lock file has no name
+/// that fits, in the middle of the list (seen on 3.6.1: 247 bytes are loaded, 248 are not).
 const MAX_USERID: usize = 247;
 
 /// What the loader and the server of one release take.
@@ -307,8 +308,8 @@ fn show(byte: u8) -> String {
 }
 
 /// Whether 3.0 and later would take a `DELETED` name's directory for another mailbox's: they read the last of three
-/// and more components as a hexadecimal stamp, and write it back as they read it (`facts/layout.md` 1b). 3.6 reads that of
-/// two, too, and knows no `DELETED` alone: asked for `DELETED.foo` it looks for `DELETED.F` (seen on 3.6.1).
+/// and more components as a hexadecimal stamp, and write it back as they read it (`facts/layout.md` 1b). 3.6 reads that
+/// of two, too, and knows no `DELETED` alone: asked for `DELETED.foo` it looks for `DELETED.F` (seen on 3.6.1).
 fn loses_its_stamp(mailbox: &[u8], any: bool) -> bool {
     let local = local_part(mailbox);
     let components = local.split(|b| *b == b'.').count();

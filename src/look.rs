@@ -1,6 +1,7 @@
 //! Is each mailbox's cyrus.header where it should be? Many questions in flight, answers in the order of the questions.
 //!
-//! What an administrator waits for is the disk, and a disk answers many questions at a time in hardly more time than one.
+//! What an administrator waits for is the disk, and a disk answers many questions at a time in hardly more time than
+//! one.
 
 use crate::fill::{self, Facts};
 use crate::metadata::Owner;
@@ -274,7 +275,8 @@ fn is_below(dir: &[u8], base: &[u8]) -> bool {
     dir.strip_prefix(base).is_some_and(|rest| rest.first() == Some(&b'/'))
 }
 
-/// Looks for a header at `tail` below `from`. Only "there is none" is nothing; whatever else the system says is trouble.
+/// Looks for a header at `tail` below `from`. Only "there is none" is nothing; whatever else the system says is
+/// trouble.
 fn header(from: &OwnedFd, tail: &[u8], path: &[u8], root: &OwnedFd, shown: &Path, me: Uid) -> Result<bool, Stop> {
     let trouble = |why: &str| {
         let whole = shown.join(as_path(path));
@@ -326,8 +328,8 @@ fn is_readable(from: &OwnedFd, tail: &[u8], stat: &Stat, me: Uid) -> Result<(), 
     rustix::fs::accessat(from, tail, Access::READ_OK, AtFlags::EACCESS)
 }
 
-/// The first component of a path that is a link to nothing, if one is: a user's directory on a disk that is not mounted is
-/// not a mailbox that was lost.
+/// The first component of a path that is a link to nothing, if one is: a user's directory on a disk that is not mounted
+/// is not a mailbox that was lost.
 fn dangling<'p>(root: &OwnedFd, path: &'p [u8]) -> Option<&'p [u8]> {
     let ends = memchr::memchr_iter(b'/', path).chain([path.len()]);
     for end in ends {

@@ -1,8 +1,8 @@
 //! The cyrus.* files of a mailbox, brought from the spool to the roots where the server will look for them.
 //!
 //! All files of a mailbox are looked at before the first is touched. No name goes away before another one, on the disk,
-//! holds the same bytes; so whoever kills us at any moment, the next run finds what it needs to end where this one would
-//! have ended.
+//! holds the same bytes; so whoever kills us at any moment, the next run finds what it needs to end where this one
+//! would have ended.
 
 use crate::entry::Entry;
 use crate::metadata::Makers;
@@ -369,7 +369,8 @@ impl Place<'_> {
         }
     }
 
-    /// Copies the file into its place, where all of it appears at once, when it is on the disk and reads as the old one.
+    /// Copies the file into its place, where all of it appears at once, when it is on the disk and reads as the old
+    /// one.
     fn copy(&self, from: &OwnedFd, to: &OwnedFd, replace: bool, buffers: &mut [Vec<u8>; 2]) -> Result<(), Stop> {
         let name = format!(".{}.mbx-new", self.file.name());
         match rustix::fs::unlinkat(to, &name, AtFlags::empty()) {

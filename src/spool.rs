@@ -121,8 +121,8 @@ impl Layout {
         Ok(Ok(()))
     }
 
-    /// Writes the path of an entry's directory below its partition's root: by name, or from 3.6 on by uniqueid, unless its
-    /// mbtype has an `l` (`facts/layout.md` 2).
+    /// Writes the path of an entry's directory below its partition's root: by name, or from 3.6 on by uniqueid, unless
+    /// its mbtype has an `l` (`facts/layout.md` 2).
     pub fn place(&self, entry: &Entry<'_>, out: &mut Vec<u8>) -> Result<Result<(), Refusal>, Stop> {
         if is_by_name(entry) {
             return self.path(entry.mailbox(), out);
@@ -283,8 +283,9 @@ fn hexadecimal(text: &[u8]) -> u32 {
         .fold(0_u32, |n, digit| n.wrapping_mul(16).wrapping_add(digit))
 }
 
-/// Whether the path of a name is below its root, and its own as far as the name alone can tell. Dots become slashes in every release, so a name
-/// cannot climb; its domain is copied as it stands (`..!user.x`, `../../etc!user.x`), and nothing in Cyrus stops it.
+/// Whether the path of a name is below its root, and its own as far as the name alone can tell. Dots become slashes in
+/// every release, so a name cannot climb; its domain is copied as it stands (`..!user.x`, `../../etc!user.x`), and
+/// nothing in Cyrus stops it.
 fn stays_inside(mailbox: &[u8]) -> Result<(), Refusal> {
     let local = local_part(mailbox);
     if mailbox.iter().any(|b| matches!(b, b'/' | 0)) {

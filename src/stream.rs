@@ -18,7 +18,8 @@ use std::sync::Arc;
 /// How much is read at a time: `cat` reads half of it, and a 1 MiB pipe holds four.
 const BLOCK: usize = 256 * 1024;
 
-/// The longest line or JSON entry that is taken apart. A server's own lines are far shorter; an ACL of 100,000 identifiers is 2 to 5 MB.
+/// The longest line or JSON entry that is taken apart. A server's own lines are far shorter; an ACL of 100,000
+/// identifiers is 2 to 5 MB.
 pub const MAX_LINE: usize = 8 * 1024 * 1024;
 
 /// The pipe size asked for on both sides; refused for users above their pipe quota, which does no harm.

@@ -1,8 +1,8 @@
 //! Every example of the README and of the manual pages, run as it stands.
 //!
-//! In the README the fences marked `sh`, in the pages the literal displays under EXAMPLES. All of one page run in order,
-//! in one directory that looks like the night of the migration: the old list, the new host's spool and imapd.conf, and
-//! stand-ins for `ssh` and `ctl_mboxlist`.
+//! In the README the fences marked `sh`, in the pages the literal displays under EXAMPLES. All of one page run in
+//! order, in one directory that looks like the night of the migration: the old list, the new host's spool and
+//! imapd.conf, and stand-ins for `ssh` and `ctl_mboxlist`.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 

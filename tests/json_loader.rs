@@ -1,5 +1,6 @@
 //! Every JSON probe of the real loaders of 3.6.1 and 3.13.7: what they drop, mis-store, refuse as a whole or die of is
-//! refused or written otherwise by `mbx-parse --to` and the guard behind it, and what they store as it came is let through.
+//! refused or written otherwise by `mbx-parse --to` and the guard behind it, and what they store as it came is let
+//! through.
 //!
 //! The same probes go through the filters into Debian's own loader, which must store what they let through as it says.
 
@@ -128,7 +129,8 @@ fn every_json_probe() {
                         let said = said(&probe.input);
                         wrong.push(tell(&format!("let through, but stored as something else:\n{said:?}\n{stored:?}")));
                     }
-                    // A tombstone would take the place of the mailbox that has its uniqueid now; it is dropped, and counted.
+                    // A tombstone would take the place of the mailbox that has its uniqueid now; it is dropped, and
+                    // counted.
                     let dropped =
                         ["tombstone", "mbtype 'ed'", "mbtype 'd'"].iter().any(|label| probe.label.contains(label));
                     // An empty jmapId gets filled.

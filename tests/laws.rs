@@ -70,7 +70,8 @@ fn hand_loaded_entries_that_are_malformed_are_refused_by_name() {
         all.sort();
         came.sort();
         assert!(all == came);
-        // With its own release told, what its server ignores is let through as it came: only the missing partition is not.
+        // With its own release told, what its server ignores is let through as it came: only the missing partition is
+        // not.
         let told = run("parse", &["--from", release, "--reject", &rejects], &dump).expect(1);
         assert_eq!(lines(&sandbox.read("rejects")).len(), 1);
         told.says("shared.injemptypart").says("1 refused");

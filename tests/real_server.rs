@@ -1,7 +1,7 @@
 //! The guard and the real `ctl_mboxlist` of Debian's Cyrus 3.6.1, whose `-u -L` reads the text of 2.3.10 to 3.5.
 //!
-//! It is not the loader of the releases that these lists are for (it takes mbtypes for those of 3.6), but it is the real
-//! program: it reads its standard input as they do, and is silent as they are. Skipped, loudly, where it is not
+//! It is not the loader of the releases that these lists are for (it takes mbtypes for those of 3.6), but it is the
+//! real program: it reads its standard input as they do, and is silent as they are. Skipped, loudly, where it is not
 //! installed; a failure under MBX_REQUIRE_CYRUS=1. Everything is below a temporary directory; no server is started.
 
 #![allow(clippy::unwrap_used, clippy::panic)]

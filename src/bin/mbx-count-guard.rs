@@ -364,8 +364,8 @@ fn start(program: &OsString, args: &[OsString], list: &mut File, report: &mut Re
     Ok(())
 }
 
-/// The command and we share one place in the list: it is at the end if all of it was read. A command that opened it anew
-/// (`/dev/stdin`) has a place of its own, so nothing at all is only a remark.
+/// The command and we share one place in the list: it is at the end if all of it was read. A command that opened it
+/// anew (`/dev/stdin`) has a place of its own, so nothing at all is only a remark.
 fn tell_what_was_read(name: &str, list: &mut File, report: &mut Report) -> Result<(), Stop> {
     let failed = |e: &io::Error| Stop::io("the temporary file", e);
     let read = list.stream_position().map_err(|e| failed(&e))?;

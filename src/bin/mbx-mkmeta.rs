@@ -17,8 +17,8 @@ use std::process::ExitCode;
 /// Make the directories that the mailboxes of a list need under their metapartitions
 ///
 /// Every entry goes through. Directories are harmless before the guard has spoken; running it again changes nothing.
-/// The files of the mailboxes, with --copy or --move, come later: when the guard has let the list out, and the server is
-/// stopped.
+/// The files of the mailboxes, with --copy or --move, come later: when the guard has let the list out, and the server
+/// is stopped.
 #[derive(Parser)]
 #[command(name = "mbx-mkmeta", version = KNOWN, group = ArgGroup::new("way").args(["copy", "move"]))]
 struct Options {

@@ -42,8 +42,8 @@ pub fn parse(bytes: &[u8], members: &mut Members, values: &mut Vec<u8>) -> Resul
     Ok(Taken { len, mailbox, fields: refusal.map_or(Ok(fields), Err) })
 }
 
-/// Appends an entry as `ctl_mboxlist -d` prints it, but for what only the mailbox's own files can tell: with `mbtype`, and
-/// `acl` for its ACL, which has no identifier twice. None if the type cannot be written.
+/// Appends an entry as `ctl_mboxlist -d` prints it, but for what only the mailbox's own files can tell: with `mbtype`,
+/// and `acl` for its ACL, which has no identifier twice. None if the type cannot be written.
 pub fn write(entry: &Entry<'_>, mbtype: Mbtype, acl: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let mut letters = Vec::new();
     mbtype.write_letters(&mut letters)?;

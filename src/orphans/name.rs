@@ -10,7 +10,8 @@ pub fn uniqueid_of(dir: &[u8]) -> Option<&[u8]> {
 }
 
 /// The mailbox whose directory by name this is. Several names may have one directory: then it is the one that the
-/// server itself would write. What a name's directory is only [`Layout::path`] knows, so every guess is held against it.
+/// server itself would write. What a name's directory is only [`Layout::path`] knows, so every guess is held against
+/// it.
 pub fn name_of(layout: &Layout, dir: &[u8]) -> Result<Option<Vec<u8>>, Stop> {
     let unhashed = |rest: &'_ [u8]| match (layout.hash, rest) {
         (Hash::None, rest) => Some(rest.to_vec()),
