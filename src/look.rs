@@ -6,7 +6,7 @@
 use crate::fill::{self, Facts};
 use crate::metadata::Owner;
 use crate::outcome::{Name, Refusal, Stop, reason};
-use crate::spool::{MetaFile, Roots, as_path};
+use crate::roots::{MetaFile, Roots, as_path};
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 use std::collections::VecDeque;

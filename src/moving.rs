@@ -7,7 +7,7 @@
 use crate::entry::Entry;
 use crate::metadata::Makers;
 use crate::outcome::{Name, Refusal, Report, Stop, reason};
-use crate::spool::{MetaFile, Roots, as_path};
+use crate::roots::{MetaFile, Roots, as_path};
 use rustix::fs::{Advice, AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 use std::fs::File;

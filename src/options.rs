@@ -3,8 +3,9 @@
 use crate::dialect::SideList;
 use crate::imapd_conf::Conf;
 use crate::outcome::{Name, Stop};
+use crate::roots::{Roots, Roster};
 use crate::seal::Releases;
-use crate::spool::{Layout, Roots, Roster};
+use crate::spool::Layout;
 use crate::version::Release;
 use clap::Args;
 use std::ffi::{OsStr, OsString};

@@ -10,7 +10,8 @@ use mbxtools::metadata::{Makers, Owner, Rules, mode_under};
 use mbxtools::moving::{Mover, Prefer, Way};
 use mbxtools::options::{Common, KNOWN, Rejects, SideFiles, SpoolOptions};
 use mbxtools::outcome::{Account, Report, Stop};
-use mbxtools::spool::{Ahead, Layout, Roots, Roster};
+use mbxtools::roots::{Roots, Roster};
+use mbxtools::spool::{Ahead, Layout};
 use std::ffi::OsString;
 use std::process::ExitCode;
 

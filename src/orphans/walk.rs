@@ -6,7 +6,7 @@ use super::show;
 use crate::fill::Root;
 use crate::hold::Sorter;
 use crate::outcome::{Report, Stop, reason};
-use crate::spool::as_path;
+use crate::roots::as_path;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::HashSet;
