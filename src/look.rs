@@ -3,14 +3,17 @@
 //! What an administrator waits for is the disk, and a disk answers many questions at a time in hardly more time than
 //! one.
 
+use crate::entry::Entry;
 use crate::fill::{self, Facts};
+use crate::imapd_conf::Conf;
 use crate::metadata::Owner;
-use crate::outcome::{Name, Refusal, Stop, reason};
+use crate::outcome::{Name, Refusal, Report, Stop, reason};
 use crate::roots::{MetaFile, Roots, as_path};
-use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat, Uid};
+use rustix::fs::{Access, AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 use std::collections::VecDeque;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -107,7 +110,7 @@ pub struct Asker {
     /// How many at a time.
     jobs: usize,
     /// As whom, if we are root, whom no mode keeps out.
-    user: Option<Owner>,
+    user: Option<User>,
     /// Whether what the mailbox's files say is asked, too.
     facts: bool,
     asked: Vec<Question>,
@@ -117,7 +120,7 @@ pub struct Asker {
 
 impl Asker {
     /// Asks `jobs` questions at a time, as `user` if there is one.
-    pub fn new(jobs: usize, user: Option<Owner>, facts: bool) -> Asker {
+    pub fn new(jobs: usize, user: Option<User>, facts: bool) -> Asker {
         let looker = Looker::default();
         Asker { jobs: jobs.max(1), user, facts, asked: Vec::new(), answers: VecDeque::new(), looker }
     }
@@ -136,7 +139,7 @@ impl Asker {
     pub fn fetch(&mut self) -> Result<(), Stop> {
         let asked = std::mem::take(&mut self.asked);
         let next = AtomicUsize::new(0);
-        let (user, facts) = (self.user, self.facts);
+        let (user, facts) = (self.user.as_ref(), self.facts);
         let work = || {
             let mut answers = Vec::new();
             if let Some(user) = user {
@@ -186,15 +189,53 @@ impl Asker {
     }
 }
 
+/// Whom the server runs as.
+#[derive(Clone, Debug)]
+pub struct User {
+    owner: Owner,
+    groups: Vec<Gid>,
+}
+
+/// As whom the spool is read: root reads everything, and the server is not root. What it cannot read is not there.
+pub fn server_user(conf: &Conf, report: &mut Report) -> Result<Option<User>, Stop> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let told = conf.get("cyrus_user").map(|user| String::from_utf8_lossy(user).into_owned());
+    let user = told.clone().or_else(|| std::env::var("CYRUS_USER").ok()).unwrap_or_else(|| "cyrus".to_string());
+    match Owner::parse(&user) {
+        Ok(owner) if owner.uid.is_root() => Ok(None),
+        Ok(owner) => Ok(Some(User { groups: groups_of(&user, owner.gid)?, owner })),
+        Err(_) if told.is_some() => Err(Stop::Trouble(format!("{}: cyrus_user: no such user: {user}", conf.path()))),
+        Err(_) => {
+            report.remark(format_args!(
+                "there is no user {user}: root reads everything, so whether the server can was not asked (CYRUS_USER tells \
+                 another)"
+            ));
+            Ok(None)
+        }
+    }
+}
+
+/// The groups of a user, his own first.
+fn groups_of(user: &str, own: Gid) -> Result<Vec<Gid>, Stop> {
+    let file = "/etc/group";
+    let text = std::fs::read(file).map_err(|e| Stop::io(file, &e))?;
+    let text = String::from_utf8_lossy(&text);
+    let others = text.lines().filter_map(|line| {
+        let fields: Vec<_> = line.split(':').collect();
+        let [_, _, gid, members] = fields[..] else { return None };
+        members.split(',').any(|member| member == user).then(|| gid.parse().ok().map(Gid::from_raw)).flatten()
+    });
+    Ok(std::iter::once(own).chain(others).collect())
+}
+
 /// From here on this thread, and no other, reads as `user` and nobody else.
-fn become_user(user: Owner) -> Result<(), Stop> {
-    let groups = rustix::thread::set_thread_groups(&[user.gid]);
-    let none = || None::<rustix::process::Gid>;
-    groups
-        .and_then(|()| rustix::thread::set_thread_res_gid(none(), user.gid, none()))
-        .and_then(|()| {
-            rustix::thread::set_thread_res_uid(None::<rustix::process::Uid>, user.uid, None::<rustix::process::Uid>)
-        })
+fn become_user(user: &User) -> Result<(), Stop> {
+    let (gid, uid) = (user.owner.gid, user.owner.uid);
+    rustix::thread::set_thread_groups(&user.groups)
+        .and_then(|()| rustix::thread::set_thread_res_gid(None::<Gid>, gid, None::<Gid>))
+        .and_then(|()| rustix::thread::set_thread_res_uid(None::<Uid>, uid, None::<Uid>))
         .map_err(|e| Stop::io("cannot read as cyrus_user", &io::Error::from(e)))
 }
 
@@ -343,4 +384,55 @@ fn dangling<'p>(root: &OwnedFd, path: &'p [u8]) -> Option<&'p [u8]> {
         }
     }
     None
+}
+
+/// What was found of each mailbox, for people, or its directory for other tools.
+pub enum Table {
+    /// A table.
+    Rows(Box<csv::Writer<File>>),
+    /// Paths, each with a NUL behind it.
+    Paths(BufWriter<File>),
+}
+
+impl Table {
+    /// A table in `file`, tsv if `path` says so; or the paths.
+    pub fn new(file: File, path: &Path, null: bool) -> Result<Table, Stop> {
+        if null {
+            return Ok(Table::Paths(BufWriter::new(file)));
+        }
+        let tsv = path.extension().is_some_and(|extension| extension == "tsv");
+        let mut rows = csv::WriterBuilder::new().delimiter(if tsv { b'\t' } else { b',' }).from_writer(file);
+        rows.write_record(["mailbox", "partition", "directory", "found"])
+            .map_err(|e| Stop::Trouble(format!("--report: {e}")))?;
+        Ok(Table::Rows(Box::new(rows)))
+    }
+
+    /// What was found of one mailbox.
+    pub fn row(&mut self, entry: &Entry<'_>, place: &Place, dir: &[u8], found: &Found) -> Result<(), Stop> {
+        let (root, what) = match found {
+            Found::Header { moved: true, .. } => (place.roots.of(MetaFile::Header), "present"),
+            Found::Header { moved: false, .. } => (place.roots.data.as_path(), "not moved yet"),
+            Found::Nothing => (place.roots.of(MetaFile::Header), "missing"),
+        };
+        let path = root.join(as_path(dir));
+        let path = path.as_os_str().as_bytes();
+        match self {
+            Table::Rows(rows) => rows
+                .write_record([entry.mailbox(), entry.partition(), path, what.as_bytes()])
+                .map_err(|e| Stop::Trouble(format!("--report: {e}"))),
+            Table::Paths(_) if matches!(found, Found::Nothing) => Ok(()),
+            Table::Paths(paths) => {
+                paths.write_all(path).and_then(|()| paths.write_all(b"\0")).map_err(|e| Stop::io("--report", &e))
+            }
+        }
+    }
+
+    /// Ends it.
+    pub fn finish(&mut self) -> Result<(), Stop> {
+        match self {
+            Table::Rows(rows) => rows.flush(),
+            Table::Paths(paths) => paths.flush(),
+        }
+        .map_err(|e| Stop::io("--report", &e))
+    }
 }

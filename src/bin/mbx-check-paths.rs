@@ -8,8 +8,7 @@ use mbxtools::entry::{Entry, Kind, local_part};
 use mbxtools::fill::{Facts, Fill};
 use mbxtools::filter::{Filter, Heading, Run, Verdict, run};
 use mbxtools::imapd_conf::Conf;
-use mbxtools::look::{Asker, Found, Place};
-use mbxtools::metadata::Owner;
+use mbxtools::look::{Asker, Found, Place, Table, server_user};
 use mbxtools::options::{Common, KNOWN, Limit, Rejects, SideFiles, SpoolOptions};
 use mbxtools::orphans::Orphans;
 use mbxtools::outcome::{ALIKE, Account, Count, Name, Refusal, Report, Stop};
@@ -18,8 +17,6 @@ use mbxtools::spool::{Ahead, Hash, Layout, is_by_name};
 use mbxtools::version::Dialect;
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -426,72 +423,6 @@ impl Filter for Check {
     }
 }
 
-/// As whom the spool is read: root reads everything, and the server is not root. What it cannot read is not there.
-fn reader(conf: &Conf, report: &mut Report) -> Result<Option<Owner>, Stop> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(None);
-    }
-    let told = conf.get("cyrus_user").map(|user| String::from_utf8_lossy(user).into_owned());
-    let user = told.clone().or_else(|| std::env::var("CYRUS_USER").ok()).unwrap_or_else(|| "cyrus".to_string());
-    match Owner::parse(&user) {
-        Ok(owner) => Ok(Some(owner).filter(|owner| !owner.uid.is_root())),
-        Err(_) if told.is_some() => Err(Stop::Trouble(format!("{}: cyrus_user: no such user: {user}", conf.path()))),
-        Err(_) => {
-            report.remark(format_args!(
-                "there is no user {user}: root reads everything, so whether the server can was not asked (CYRUS_USER tells \
-                 another)"
-            ));
-            Ok(None)
-        }
-    }
-}
-
-/// What was found of each mailbox, for people, or its directory for other tools.
-enum Table {
-    Rows(Box<csv::Writer<File>>),
-    Paths(BufWriter<File>),
-}
-
-impl Table {
-    fn new(file: File, path: &Path, null: bool) -> Result<Table, Stop> {
-        if null {
-            return Ok(Table::Paths(BufWriter::new(file)));
-        }
-        let tsv = path.extension().is_some_and(|extension| extension == "tsv");
-        let mut rows = csv::WriterBuilder::new().delimiter(if tsv { b'\t' } else { b',' }).from_writer(file);
-        rows.write_record(["mailbox", "partition", "directory", "found"])
-            .map_err(|e| Stop::Trouble(format!("--report: {e}")))?;
-        Ok(Table::Rows(Box::new(rows)))
-    }
-
-    fn row(&mut self, entry: &Entry<'_>, place: &Place, dir: &[u8], found: &Found) -> Result<(), Stop> {
-        let (root, what) = match found {
-            Found::Header { moved: true, .. } => (place.roots.of(MetaFile::Header), "present"),
-            Found::Header { moved: false, .. } => (place.roots.data.as_path(), "not moved yet"),
-            Found::Nothing => (place.roots.of(MetaFile::Header), "missing"),
-        };
-        let path = root.join(as_path(dir));
-        let path = path.as_os_str().as_bytes();
-        match self {
-            Table::Rows(rows) => rows
-                .write_record([entry.mailbox(), entry.partition(), path, what.as_bytes()])
-                .map_err(|e| Stop::Trouble(format!("--report: {e}"))),
-            Table::Paths(_) if matches!(found, Found::Nothing) => Ok(()),
-            Table::Paths(paths) => {
-                paths.write_all(path).and_then(|()| paths.write_all(b"\0")).map_err(|e| Stop::io("--report", &e))
-            }
-        }
-    }
-
-    fn finish(&mut self) -> Result<(), Stop> {
-        match self {
-            Table::Rows(rows) => rows.flush(),
-            Table::Paths(paths) => paths.flush(),
-        }
-        .map_err(|e| Stop::io("--report", &e))
-    }
-}
-
 fn main() -> ExitCode {
     main_of("mbx-check-paths", |options: &Options| options.common.quiet, check)
 }
@@ -500,7 +431,7 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
     let mut side = SideFiles::beside(&options.files, &options.spool.config);
     let (conf, roster) =
         options.spool.partitions(&options.common, "--partition", &options.partition, Roots::of_data)?;
-    let reader = reader(&conf, report)?;
+    let reader = server_user(&conf, report)?;
     let mut filter = Check {
         options: options.spool,
         conf,
