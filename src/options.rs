@@ -44,9 +44,10 @@ impl Common {
         Releases { from: self.from.clone(), to: self.to.clone(), rights_explicit: false }
     }
 
-    /// The release of the host at hand, if it was told: the new one, unless only the old one was.
+    /// The release whose imapd.conf `-C` is, if it was told. That of --from need not be it: spools come over as they
+    /// were, and the configuration is that of the host at hand.
     pub fn host(&self) -> Option<&Release> {
-        self.to.as_ref().or(self.from.as_ref())
+        self.to.as_ref()
     }
 }
 
