@@ -1,6 +1,6 @@
 //! The files of metapartitions, copied and moved: what is where afterwards, whoever was killed, and whatever was full.
 //!
-//! `MBX_KILL_TRIALS` (default 20) says how often somebody is killed.
+//! `MBX_KILL_TRIALS` (default 10) says how often somebody is killed.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -526,7 +526,7 @@ impl Walk {
 
 /// Kills `--copy` or `--move`, now and then several times in a row, and then runs it to the end.
 fn kill(night: &Night, options: &[&str]) {
-    let trials: u64 = std::env::var("MBX_KILL_TRIALS").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
+    let trials: u64 = std::env::var("MBX_KILL_TRIALS").ok().and_then(|n| n.parse().ok()).unwrap_or(10);
     let backup = night.sandbox.path().join("backup");
     let copy = |from: &Path, to: &Path| {
         let _ = std::fs::remove_dir_all(to);
