@@ -15,27 +15,56 @@ use std::path::{Path, PathBuf};
 
 #[test]
 fn every_mailbox_of_2_2_13_opens() {
-    morning("2.2.13");
+    morning("2.2.13", &["flat", "hash"]);
 }
 
 #[test]
 fn every_mailbox_of_2_3_7_opens() {
-    morning("2.3.7");
+    morning("2.3.7", &["flat", "hash"]);
 }
 
 #[test]
 fn every_mailbox_of_2_4_22_opens() {
-    morning("2.4.22");
+    morning("2.4.22", &["flat", "hash"]);
 }
 
 #[test]
 fn every_mailbox_of_3_0_18_opens() {
-    morning("3.0.18");
+    morning("3.0.18", &["flat", "hash"]);
+}
+
+#[test]
+fn every_mailbox_of_virtual_domains_opens() {
+    for release in stage::RELEASES {
+        morning(release, &["virt"]);
+    }
+}
+
+#[test]
+fn every_mailbox_hashed_by_its_full_name_opens() {
+    for release in stage::RELEASES {
+        morning(release, &["fullhash"]);
+    }
+}
+
+#[test]
+fn every_mailbox_with_dots_in_its_name_opens() {
+    morning("2.2.13", &["unixsep"]);
+    morning("2.3.7", &["unixsep"]);
+    morning("2.4.22", &["flatu"]);
+    morning("3.0.18", &["flatu"]);
+}
+
+#[test]
+fn every_mailbox_opens_whose_metadata_was_apart_all_along() {
+    morning("2.3.7", &["meta", "meta2"]);
+    morning("2.4.22", &["meta"]);
+    morning("3.0.18", &["meta"]);
 }
 
 /// The list of the new server: made by the six filters, loaded and verified in a database of its own, and switched to.
-/// What was refused is in `rejects`.
-fn night(sandbox: &Sandbox, release: &str, metadata: Metadata) {
+/// What was refused is in `rejects`. Returns the directories that the administrator has moved, because he was told to.
+fn night(sandbox: &Sandbox, release: &str, metadata: Metadata) -> Vec<(PathBuf, PathBuf)> {
     let make = format!(
         "mbx-parse --from {release} --to 3.6.1 --drop remote --seal --reject rejects old.dump \
          | mbx-remap-part nothing=nowhere | mbx-acl-rewrite \
@@ -43,12 +72,36 @@ fn night(sandbox: &Sandbox, release: &str, metadata: Metadata) {
          | mbx-count-guard --sealed >new.list"
     );
     let ran = sandbox.sh(&make).expect(0);
-    assert_eq!(ran.err.contains("directories only"), metadata != Metadata::Together, "{}", ran.err);
+    if metadata != Metadata::Apart {
+        assert_eq!(ran.err.contains("directories only"), metadata != Metadata::Together, "{}", ran.err);
+    }
+    let list: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&sandbox.read("new.list")).unwrap();
+    let mkmeta = format!("mbx-mkmeta -C new.conf --from {release} --owner cyrus:mail --move <new.list >/dev/null");
+    let entries = list.len();
     if metadata == Metadata::Moved {
-        let mkmeta = format!("mbx-mkmeta -C new.conf --from {release} --owner cyrus:mail --move <new.list >/dev/null");
-        let entries = serde_json::from_slice::<serde_json::Map<_, _>>(&sandbox.read("new.list")).unwrap().len();
         sandbox.sh(&mkmeta).expect(0).says(&format!("{entries} in, {entries} out (")).says(" files moved");
-        sandbox.sh(&mkmeta).expect(0).says(&format!("{entries} mailboxes with nothing to do"));
+    }
+    if [Metadata::Moved, Metadata::Apart].contains(&metadata) {
+        // Some partitions of old have no metapartition.
+        let conf = String::from_utf8(sandbox.read("new.conf")).unwrap();
+        let together = |entry: &&serde_json::Value| {
+            !conf.contains(&format!("metapartition-{}: ", entry["partition"].as_str().unwrap()))
+        };
+        let without = list.values().filter(together).count();
+        let ran = sandbox.sh(&mkmeta).expect(0).says(&format!("{} mailboxes with nothing to do", entries - without));
+        assert_eq!(ran.err.contains(&format!(", {without} need none)")), without > 0, "{}", ran.tell());
+    }
+    let mut moved = Vec::new();
+    for (mailbox, here, there) in told_to_move(&ran.err) {
+        let partition = sandbox.path().join("spool").join(list[mailbox]["partition"].as_str().unwrap());
+        let (here, there) = (partition.join(here), partition.join(there));
+        // Those below another that was told have gone with it.
+        if here.exists() {
+            std::fs::create_dir_all(there.parent().unwrap()).unwrap();
+            std::fs::rename(&here, &there).unwrap();
+        }
+        assert!(there.join("cyrus.header").exists(), "{mailbox}");
+        moved.push((here, there));
     }
     assert_eq!(sandbox.read("missing.dump"), b"");
     let ctl_mboxlist = format!("{} -C {}", cyrus::CTL_MBOXLIST, sandbox.file("new.conf"));
@@ -76,6 +129,24 @@ fn night(sandbox: &Sandbox, release: &str, metadata: Metadata) {
             ran.tell()
         );
     }
+    moved
+}
+
+/// What `mbx-check-paths` says of directories that the new server will look for elsewhere: mailbox, here, there.
+fn told_to_move(err: &str) -> Vec<(&str, &str, &str)> {
+    let told = err.lines().filter(|line| line.starts_with("mbx-check-paths: "));
+    let told = told.filter_map(|line| {
+        let (here, rest) =
+            line.split_once(": the directory must move (")?.1.split_once(" is where it was; 3.6.1 looks for ")?;
+        let (there, mailbox) = rest.split_once("): ")?;
+        Some((mailbox, here, there))
+    });
+    let told: Vec<_> = told.collect();
+    // None has gone by in silence, for being one of too many alike.
+    let counted = format!("{} not where the new server will look", told.len());
+    assert_eq!(err.contains("not where"), !told.is_empty(), "{err}");
+    assert!(told.is_empty() || err.contains(&counted), "{err}");
+    told
 }
 
 /// Where the new server keeps the cyrus.* files.
@@ -83,6 +154,8 @@ fn night(sandbox: &Sandbox, release: &str, metadata: Metadata) {
 enum Metadata {
     /// With the messages, where they were.
     Together,
+    /// On metapartitions, where they were.
+    Apart,
     /// On metapartitions, to which `mbx-mkmeta --move` brought them.
     Moved,
     /// On metapartitions, to which nobody brought them.
@@ -105,10 +178,11 @@ fn is_here() -> bool {
     cyrus::is_here(&[cyrus::CTL_MBOXLIST, cyrus::MASTER, cyrus::IMAPD, cyrus::SASLPASSWD])
 }
 
-fn morning(release: &str) {
+fn morning(release: &str, variants: &[&str]) {
     if is_here() {
-        for variant in ["flat", "hash"] {
-            every_mailbox_opens(release, variant, Metadata::Together);
+        for variant in variants {
+            let metadata = if variant.starts_with("meta") { Metadata::Apart } else { Metadata::Together };
+            every_mailbox_opens(release, variant, metadata);
         }
     }
 }
@@ -177,10 +251,16 @@ fn every_mailbox_opens(release: &str, variant: &str, metadata: Metadata) {
     let contents = old_contents(&sandbox, release, variant);
     let spool = spool(&sandbox);
     cyrus::move_in(&sandbox);
-    if metadata != Metadata::Together {
+    if metadata == Metadata::Moved {
         keep_metadata_apart(&sandbox);
     }
-    night(&sandbox, release, metadata);
+    let moved = night(&sandbox, release, metadata);
+    // By 2.x's sum `carol^smith` is E, by that of 3.x `carol.smith` is B, as `carol`. Nothing else moves.
+    let carols = if (release, variant) == ("2.4.22", "fullhash") { CAROLS } else { &[] };
+    let place = |letter: &str, carol: &str| sandbox.path().join("spool/2").join(letter).join("user").join(carol);
+    let expected: Vec<_> = carols.iter().map(|carol| (place("E", carol), place("B", carol))).collect();
+    assert_eq!(moved, expected, "{release} {variant}");
+    let spool: BTreeMap<_, _> = spool.into_iter().map(|(path, bytes)| (now(&moved, path), bytes)).collect();
 
     let refused: BTreeSet<String> = lines(&sandbox.read("rejects")).iter().map(|line| name(line)).collect();
     for name in &refused {
@@ -198,11 +278,16 @@ fn every_mailbox_opens(release: &str, variant: &str, metadata: Metadata) {
     let listed: BTreeSet<_> = listed.after("LIST").map(|of| of[2].text().to_string()).collect();
     let expected: BTreeSet<_> = arrived.keys().map(|name| external(name, slashes)).collect();
 
-    let (mut opened, mut messages) = (0, 0);
+    let (mut opened, mut messages, mut unreachable) = (0, 0, 0);
     let mut wrong: Vec<_> = listed.difference(&expected).map(|name| format!("{name}: listed, from nowhere")).collect();
     wrong.extend(expected.difference(&listed).map(|name| format!("{name}: not listed")));
     for (name, mailbox) in &arrived {
         let shown = quote(&external(name, slashes));
+        if *name == UNREACHABLE {
+            assert_eq!(open(&mut session, &shown).unwrap_err().status, "NO Mailbox does not exist");
+            unreachable += 1;
+            continue;
+        }
         match rights(&mut session, &shown) {
             Ok(acl) if acl == mailbox.acl => {}
             Ok(acl) => wrong.push(format!("{name}: rights\n  were {:?}\n  are  {acl:?}", mailbox.acl)),
@@ -220,12 +305,13 @@ fn every_mailbox_opens(release: &str, variant: &str, metadata: Metadata) {
     let (tombstones, remote) = (left_behind(TOMBSTONE), left_behind(REMOTE));
     println!(
         "{release} {variant}: {} in, {opened} opened with {messages} messages, {} refused, {tombstones} tombstones, \
-         {remote} remote",
+         {remote} remote, {unreachable} unreachable, {} directories moved",
         old.len(),
-        refused.len()
+        refused.len(),
+        moved.len()
     );
     assert!(wrong.is_empty(), "{release} {variant}: {} are wrong\n{}", wrong.len(), wrong.join("\n"));
-    assert_eq!(opened + refused.len() + tombstones + remote, old.len(), "{release} {variant}");
+    assert_eq!(opened + refused.len() + tombstones + remote + unreachable, old.len(), "{release} {variant}");
     drop(session);
     drop(server);
 
@@ -236,6 +322,19 @@ fn every_mailbox_opens(release: &str, variant: &str, metadata: Metadata) {
         assert_eq!(kept[*name], letters(mailbox.mbtype), "{release} {variant}: {name}");
     }
     assert_eq!(self::spool(&sandbox), spool, "{release} {variant}");
+}
+
+/// In the domain `x@example.com`, as 3.0 read the `user/bob@x@example.com` of a CREATE. 3.6 lists it by this name, but
+/// asked for it, it looks for `user.bob@x` in the domain `example.com`; no name that IMAP can say leads there.
+const UNREACHABLE: &str = "x@example.com!user.bob";
+
+/// The mailboxes of 2.4.22 that 3.x hashes to another letter.
+const CAROLS: &[&str] = &["carol^smith", "carol^smith/Sent", "carol^smith/a^b"];
+
+/// Where a path of the old spool is after some directories have been moved.
+fn now(moved: &[(PathBuf, PathBuf)], path: PathBuf) -> PathBuf {
+    let found = moved.iter().find_map(|(here, there)| Some(there.join(path.strip_prefix(here).ok()?)));
+    found.unwrap_or(path)
 }
 
 /// The bits of the old mbtypes (facts/json.md): up to 3.5 these, with other meanings from 3.6 on.
@@ -312,17 +411,22 @@ fn rights(session: &mut Session, mailbox: &str) -> Result<Acl, Reply> {
 
 /// Whether 3.6 can hold a mailbox of that name, as the same name (facts/layout.md, 1b and 6).
 fn is_held(name: &str) -> bool {
-    let components: Vec<_> = name.split('.').collect();
+    let (domain, local) = name.split_once('!').unwrap_or(("", name));
+    let components: Vec<_> = local.split('.').collect();
     // The last component of these is the time of deletion in hex: asked for `DELETED.foo`, 3.6 looks for `DELETED.F`.
     let stamp = components.last().map_or("", |last| last);
     let stamped = u32::from_str_radix(stamp, 16).is_ok_and(|time| time > 0 && format!("{time:X}") == stamp);
     name.len() < 490
         && components.iter().all(|component| (1..=250).contains(&component.len()))
-        && !name.starts_with("internal!")
+        && domain != "internal"
+        && !domain.contains('@')
         && (components[0] != "DELETED" || (components.len() > 1 && stamped))
 }
 
 fn external(name: &str, slashes: bool) -> String {
+    if let Some((domain, name)) = name.split_once('!') {
+        return format!("{}@{domain}", external(name, slashes));
+    }
     if slashes { name.replace('.', "/").replace('^', ".") } else { name.to_string() }
 }
 
@@ -337,23 +441,27 @@ struct Content {
 /// The contents of all mailboxes that have a directory, which is where the old server's own `mbpath` says.
 fn old_contents(sandbox: &Sandbox, release: &str, variant: &str) -> BTreeMap<String, Content> {
     let paths = String::from_utf8(read(format!("{release}/{variant}/paths.tsv"))).unwrap();
+    let conf = String::from_utf8(sandbox.read("old.conf")).unwrap();
+    let apart = conf.lines().find_map(|line| line.strip_prefix("metapartition_files: ")).unwrap_or_default();
     let content = |row: &str| {
-        let mut columns = row.split('\t');
-        let (name, dir) = (columns.next().unwrap(), columns.next().unwrap());
-        (name.to_string(), old_content(&sandbox.path().join(dir.strip_prefix("/cyrus/").unwrap())))
+        let columns: Vec<_> = row.split('\t').collect();
+        // That of the metadata is the same where the partition has no metapartition.
+        let dir = |word| columns[if apart.split(' ').any(|of| of == word) { 2 } else { 1 }];
+        let path = |word| sandbox.path().join(dir(word).strip_prefix("/cyrus/").unwrap()).join(format!("cyrus.{word}"));
+        (columns[0].to_string(), old_content(&path("header"), &path("index")))
     };
     paths.lines().skip(1).map(content).collect()
 }
 
 /// `cyrus.index` of the minor versions 6 to 13 (facts/headers.md); line 5 of `cyrus.header` has the users' flags.
-fn old_content(dir: &Path) -> Content {
-    let header = std::fs::read(dir.join("cyrus.header")).unwrap();
+fn old_content(header: &Path, index: &Path) -> Content {
+    let (header, path) = (std::fs::read(header).unwrap(), index.display());
     let header = String::from_utf8_lossy(&header);
     let names: Vec<_> = header.lines().nth(4).unwrap().split_whitespace().collect();
-    let index = std::fs::read(dir.join("cyrus.index")).unwrap();
+    let index = std::fs::read(index).unwrap();
     let number = |at: usize| u32::from_be_bytes(index[at..at + 4].try_into().unwrap());
     let (minor, start, size, records) = (number(8), number(12) as usize, number(16) as usize, number(20) as usize);
-    assert!((6..=13).contains(&minor), "{}: {minor}", dir.display());
+    assert!((6..=13).contains(&minor), "{path}: {minor}");
     let mut flags = BTreeMap::new();
     for at in (0..records).map(|record| start + record * size) {
         let system = number(at + 32);
