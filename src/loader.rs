@@ -166,6 +166,12 @@ impl Loader {
             return Err(Refusal::with("mailbox name too long", detail));
         }
         if self.release.since(v(3, 6, 0)) {
+            // 3.0 makes such a domain of `CREATE user/bob@x@example.com`; 3.6.1 lists the mailbox, and asked for it looks
+            // for `user.bob@x` of example.com (seen).
+            if domain.contains(&b'@') {
+                let detail = format!("{} could not open it", self.release);
+                return Err(Refusal::with("domain with an @", detail));
+            }
             let userid = userid_len(mailbox);
             if userid > MAX_USERID {
                 let detail = format!("{userid} bytes; the loader of {} dies of more than {MAX_USERID}", self.release);
