@@ -8,7 +8,7 @@ use crate::json::why_not_utf8;
 use crate::mbtype::Mbtype;
 use crate::outcome::{Name, Refusal};
 use crate::partition;
-use crate::spool::{can_be_uniqueid, folded, is_by_name};
+use crate::spool::{INTERNAL, can_be_uniqueid, folded, is_by_name};
 use crate::version::{Dialect, Release, v};
 use memchr::memchr;
 
@@ -196,7 +196,7 @@ impl Loader {
             }
         }
         if self.release.since(v(3, 6, 0))
-            && let Some(folded) = folded(mailbox)
+            && let Some(folded) = folded(mailbox, INTERNAL)
         {
             let detail = format!("{} makes {} of it when it loads it", self.release, Name(&folded));
             return Err(Refusal::with("name that the target takes for another", detail));

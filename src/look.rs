@@ -402,13 +402,20 @@ impl Table {
         }
         let tsv = path.extension().is_some_and(|extension| extension == "tsv");
         let mut rows = csv::WriterBuilder::new().delimiter(if tsv { b'\t' } else { b',' }).from_writer(file);
-        rows.write_record(["mailbox", "partition", "directory", "found"])
+        rows.write_record(["mailbox", "partition", "directory", "found", "new directory"])
             .map_err(|e| Stop::Trouble(format!("--report: {e}")))?;
         Ok(Table::Rows(Box::new(rows)))
     }
 
-    /// What was found of one mailbox.
-    pub fn row(&mut self, entry: &Entry<'_>, place: &Place, dir: &[u8], found: &Found) -> Result<(), Stop> {
+    /// What was found of one mailbox; `there` is where the release to come will look instead.
+    pub fn row(
+        &mut self,
+        entry: &Entry<'_>,
+        place: &Place,
+        dir: &[u8],
+        found: &Found,
+        there: Option<&[u8]>,
+    ) -> Result<(), Stop> {
         let (root, what) = match found {
             Found::Header { moved: true, .. } => (place.roots.of(MetaFile::Header), "present"),
             Found::Header { moved: false, .. } => (place.roots.data.as_path(), "not moved yet"),
@@ -416,9 +423,11 @@ impl Table {
         };
         let path = root.join(as_path(dir));
         let path = path.as_os_str().as_bytes();
+        let there =
+            there.map(|there| root.join(as_path(there)).into_os_string().into_encoded_bytes()).unwrap_or_default();
         match self {
             Table::Rows(rows) => rows
-                .write_record([entry.mailbox(), entry.partition(), path, what.as_bytes()])
+                .write_record([entry.mailbox(), entry.partition(), path, what.as_bytes(), &there])
                 .map_err(|e| Stop::Trouble(format!("--report: {e}"))),
             Table::Paths(_) if matches!(found, Found::Nothing) => Ok(()),
             Table::Paths(paths) => {

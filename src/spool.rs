@@ -178,8 +178,7 @@ impl Layout {
         let local = local_part(mailbox);
         if local.len() < mailbox.len() {
             let domain = &mailbox[..mailbox.len() - local.len() - 1];
-            // 3.0 and later have the default domain "internal" if none is set (lib/imapoptions).
-            if domain != self.defaultdomain.as_deref().unwrap_or(b"internal") {
+            if domain != self.defaultdomain.as_deref().unwrap_or(INTERNAL) {
                 self.write_domain(domain, Sum::Usual, out);
             }
         }
@@ -245,12 +244,15 @@ pub fn can_be_uniqueid(id: &[u8]) -> bool {
     id.len() >= 2 && id.iter().all(|b| b.is_ascii_graphic() && *b != b'/') && id[0] != b'.' && id[1] != b'.'
 }
 
-/// What 3.0 and later make of a name when they look for its directory, if that is another name: the default domain
-/// (`internal` where none is set) and empty components vanish (`facts/layout.md` 1b).
-pub fn folded(mailbox: &[u8]) -> Option<Vec<u8>> {
+/// The default domain of 3.0 and later where none is set (`lib/imapoptions`).
+pub const INTERNAL: &[u8] = b"internal";
+
+/// What 3.0 and later make of a name when they look for its directory, if that is another name: the default domain and
+/// empty components vanish (`facts/layout.md` 1b).
+pub fn folded(mailbox: &[u8], defaultdomain: &[u8]) -> Option<Vec<u8>> {
     let local = local_part(mailbox);
     let domain = &mailbox[..mailbox.len() - local.len()];
-    let kept = if domain == b"internal!" { &b""[..] } else { domain };
+    let kept = if domain.strip_suffix(b"!") == Some(defaultdomain) { &b""[..] } else { domain };
     let empty = local.first() == Some(&b'.') || local.last() == Some(&b'.') || local.windows(2).any(|two| two == b"..");
     if kept.len() == domain.len() && !empty {
         return None;
@@ -309,19 +311,34 @@ impl Ahead {
     pub fn new(now: &Layout, conf: &Conf, to: Option<&Release>) -> Result<Option<Ahead>, Stop> {
         let (Some(release), Some(_)) = (to, now.rule) else { return Ok(None) };
         let layout = Layout::new(conf, Some(release))?;
-        let same = layout.rule == now.rule;
+        let same = layout.rule == now.rule && !release.since(v(3, 6, 0));
         Ok((!same).then(|| Ahead { release: release.clone(), layout, path: Vec::new() }))
     }
 
-    /// Tells of a mailbox whose directory is `here` that the release will look elsewhere. True if it will.
-    pub fn tell(&mut self, entry: &Entry<'_>, here: &[u8], report: &mut Report) -> Result<bool, Stop> {
+    /// Tells of a mailbox whose directory is `here` where the release will look instead, if it will.
+    pub fn tell(&mut self, entry: &Entry<'_>, here: &[u8], report: &mut Report) -> Result<Option<&[u8]>, Stop> {
         if !is_by_name(entry) || self.layout.path(entry.mailbox(), &mut self.path)?.is_err() || self.path == here {
-            return Ok(false);
+            return Ok(None);
         }
-        let (release, there) = (&self.release, Name(&self.path));
-        let detail = format_args!(" ({} is where it was; {release} looks for {there})", Name(here));
+        let (release, there, partition) = (&self.release, Name(&self.path), Name(entry.partition()));
+        let detail =
+            format_args!(" (in partition {partition}, {} is where it was; {release} looks for {there})", Name(here));
         report.loss(entry.at, "the directory must move", detail, entry.mailbox());
-        Ok(true)
+        Ok(Some(&self.path))
+    }
+
+    /// Why the release cannot have this mailbox at all: from 3.6 on the list itself knows it by the name that the default
+    /// domain of this configuration makes of it, which may be another mailbox's.
+    pub fn takes(&self, entry: &Entry<'_>) -> Result<(), Refusal> {
+        let domain = self.layout.defaultdomain.as_deref().unwrap_or(INTERNAL);
+        match folded(entry.mailbox(), domain).filter(|_| self.release.since(v(3, 6, 0))) {
+            None => Ok(()),
+            Some(name) => {
+                let (release, domain) = (&self.release, Name(domain));
+                let detail = format!("{release} makes {} of it: its defaultdomain is {domain}", Name(&name));
+                Err(Refusal::with("name that the target takes for another", detail))
+            }
+        }
     }
 }
 

@@ -136,8 +136,12 @@ fn night(sandbox: &Sandbox, release: &str, metadata: Metadata) -> Vec<(PathBuf, 
 fn told_to_move(err: &str) -> Vec<(&str, &str, &str)> {
     let told = err.lines().filter(|line| line.starts_with("mbx-check-paths: "));
     let told = told.filter_map(|line| {
-        let (here, rest) =
-            line.split_once(": the directory must move (")?.1.split_once(" is where it was; 3.6.1 looks for ")?;
+        let (here, rest) = line
+            .split_once(": the directory must move (in partition ")?
+            .1
+            .split_once(", ")?
+            .1
+            .split_once(" is where it was; 3.6.1 looks for ")?;
         let (there, mailbox) = rest.split_once("): ")?;
         Some((mailbox, here, there))
     });

@@ -150,7 +150,7 @@ impl Check {
         self.partitions.get_mut(entry.partition()).ok_or_else(|| Stop::Trouble("a partition that was lost".to_string()))
     }
 
-    /// A mailbox that is there: is it where the release to come looks, and what does its entry lack?
+    /// A mailbox that is there: what does its entry lack?
     fn found(
         &mut self,
         entry: &Entry<'_>,
@@ -158,9 +158,6 @@ impl Check {
         changes: &mut Changes,
         report: &mut Report,
     ) -> Result<Verdict, Stop> {
-        if let Some(ahead) = &mut self.ahead {
-            self.to_move += u64::from(ahead.tell(entry, &self.dir, report)?);
-        }
         let (Some(fill), Some(facts)) = (&self.fill, facts) else { return Ok(Verdict::Pass) };
         Ok(match facts.and_then(|facts| fill.entry(entry, &facts, changes, report)) {
             Ok(()) => {
@@ -297,6 +294,9 @@ impl Filter for Check {
         if let Err(refusal) = layout.place(entry, &mut self.dir)? {
             return Ok(Verdict::Refuse(refusal));
         }
+        if let Some(Err(refusal)) = self.ahead.as_ref().map(|ahead| ahead.takes(entry)) {
+            return Ok(Verdict::Refuse(refusal));
+        }
         let partition = self.partition(entry)?;
         partition.entries += 1;
         let place = Arc::clone(&partition.place);
@@ -307,8 +307,13 @@ impl Filter for Check {
         report.progress(self.looked_up, |told| {
             format!("{} looked up, {}/s, {} missing", Count(told.count), Count(told.rate), Count(self.missing))
         });
+        let mut there = None;
+        if let (Some(ahead), Found::Header { .. }) = (&mut self.ahead, &found) {
+            there = ahead.tell(entry, &self.dir, report)?;
+            self.to_move += u64::from(there.is_some());
+        }
         if let Some(table) = &mut self.table {
-            table.row(entry, &place, &self.dir, &found)?;
+            table.row(entry, &place, &self.dir, &found, there)?;
         }
         if let Found::Header { moved, facts } = found {
             self.not_moved += u64::from(!moved);

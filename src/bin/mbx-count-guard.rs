@@ -11,7 +11,7 @@ use mbxtools::hold::{Held, Sorted, Sorter, record_of};
 use mbxtools::options::{Common, KNOWN, Limit};
 use mbxtools::outcome::{Account, Count, Name, Refusal, Report, Status, Stop, reason};
 use mbxtools::seal::{Releases, write_abort};
-use mbxtools::spool::folded;
+use mbxtools::spool::{INTERNAL, folded};
 use mbxtools::stream::{Input, Output, Source, stdout};
 use mbxtools::version::{Dialect, v};
 use std::ffi::OsString;
@@ -139,7 +139,7 @@ impl Filter for Guard {
         }
         if let Some(sorter) = &mut self.folded
             && kind == Kind::Mailbox
-            && let Some(name) = folded(entry.mailbox())
+            && let Some(name) = folded(entry.mailbox(), INTERNAL)
         {
             sorter.push(&[&name, &b"\0"[..], entry.mailbox()].concat())?;
         }

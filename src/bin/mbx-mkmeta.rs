@@ -131,7 +131,7 @@ impl Filter for MkMeta {
             .filter(|word| [&b"header"[..], b"index", b"expunge", b"annotations"].contains(word))
             .map(|word| format!("cyrus.{}", String::from_utf8_lossy(word)))
             .collect();
-        if self.mover.is_none() && !needed.is_empty() && self.made + self.present > 0 {
+        if self.mover.is_none() && !needed.is_empty() && self.made > 0 {
             report.told(
                 "metadata",
                 format_args!(
