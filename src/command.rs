@@ -4,6 +4,7 @@ use crate::outcome::{Account, Report, Status, Stop};
 use crate::seal;
 use crate::stream::Output;
 use clap::Parser;
+use rustix::process::{Resource, Rlimit};
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
@@ -30,6 +31,9 @@ pub fn main_of<O: Parser>(
             return Status::Trouble.into();
         }
     };
+    // A descriptor or two a partition: the usual limit is far below what the system allows.
+    let files = rustix::process::getrlimit(Resource::Nofile);
+    let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
     let mut report = Report::new(tool, quiet(&options));
     let account = match work(options, &mut report) {
         Ok(account) => account,

@@ -136,25 +136,46 @@ impl Fill {
 /// What the cyrus.header of the directory `dir` says, in the first of the roots that has one; why not, if it cannot be
 /// believed. `buffer` holds what was read.
 pub fn header_of(headers: &[Root<'_>], dir: &[u8], buffer: &mut Vec<u8>) -> Result<Result<Header, Refusal>, Stop> {
-    Ok(match read(headers, dir, "cyrus.header", HEADER, buffer)? {
-        Some(path) => Header::read(buffer).map_err(|why| unfilled(&path, why)),
-        None => Err(Refusal::new("no cyrus.header to fill from")),
-    })
+    let Some((path, rest)) = read(headers, dir, "cyrus.header", HEADER, buffer)? else {
+        return Ok(Err(Refusal::new("no cyrus.header to fill from")));
+    };
+    let header = match Header::read(buffer) {
+        Ok(header) => header,
+        Err(why) => return Ok(Err(unfilled(&path, why))),
+    };
+    // Left by a rehearsal, and the mailbox was made anew since?
+    if let Some((other, _)) = read(rest, dir, "cyrus.header", HEADER, buffer)?
+        && Header::read(buffer).is_ok_and(|there| there.uniqueid != header.uniqueid)
+    {
+        return Ok(Err(unfilled(&path, &two("uniqueid", &other))));
+    }
+    Ok(Ok(header))
 }
 
 /// The same of cyrus.index.
 pub fn index_of(indexes: &[Root<'_>], dir: &[u8], buffer: &mut Vec<u8>) -> Result<Result<Index, Refusal>, Stop> {
-    let Some(path) = read(indexes, dir, "cyrus.index", Index::HEAD as u64, buffer)? else {
+    let Some((path, rest)) = read(indexes, dir, "cyrus.index", Index::HEAD as u64, buffer)? else {
         return Ok(Err(Refusal::with("no cyrus.index to fill from", "the server could not open the mailbox")));
     };
-    Ok(match Index::read(buffer) {
+    let index = match Index::read(buffer) {
         Ok(index) if index.minor < MINOR => {
             let what = "is of 2.0 or older, which 3.6 and later do not open: reconstruct it with the old server";
-            Err(unfilled(&path, what))
+            return Ok(Err(unfilled(&path, what)));
         }
-        Ok(index) => Ok(index),
-        Err(why) => Err(unfilled(&path, &why)),
-    })
+        Ok(index) => index,
+        Err(why) => return Ok(Err(unfilled(&path, &why))),
+    };
+    if let Some((other, _)) = read(rest, dir, "cyrus.index", Index::HEAD as u64, buffer)?
+        && Index::read(buffer).is_ok_and(|there| there.uidvalidity != index.uidvalidity)
+    {
+        return Ok(Err(unfilled(&path, &two("uidvalidity", &other))));
+    }
+    Ok(Ok(index))
+}
+
+fn two(what: &str, other: &Path) -> String {
+    let other = Name(other.as_os_str().as_bytes());
+    format!("and {other} have two {what}s: one of them is not this mailbox's any more, and must go")
 }
 
 fn number(text: &[u8]) -> Option<u64> {
@@ -171,16 +192,17 @@ fn unfilled(path: &Path, why: &str) -> Refusal {
     Refusal::with("mailbox that cannot be filled", format_args!("{} {why}", Name(path.as_os_str().as_bytes())))
 }
 
-/// Reads at most `limit` bytes of a file in `dir` below the first of the roots that has it; none if none has.
-fn read(
-    roots: &[Root<'_>],
+/// Reads at most `limit` bytes of a file in `dir` below the first of the roots that has it; none if none has. Tells where
+/// it is, and which roots were not asked.
+fn read<'r, 'a>(
+    roots: &'r [Root<'a>],
     dir: &[u8],
     name: &str,
     limit: u64,
     to: &mut Vec<u8>,
-) -> Result<Option<std::path::PathBuf>, Stop> {
+) -> Result<Option<(std::path::PathBuf, &'r [Root<'a>])>, Stop> {
     let tail = [dir, b"/", name.as_bytes()].concat();
-    for root in roots {
+    for (i, root) in roots.iter().enumerate() {
         let path = root.path.join(as_path(&tail));
         let failed = |e: &io::Error| Stop::Trouble(format!("{}: {}", Name(path.as_os_str().as_bytes()), reason(e)));
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -188,7 +210,7 @@ fn read(
             Ok(fd) => {
                 to.clear();
                 File::from(fd).take(limit).read_to_end(to).map_err(|e| failed(&e))?;
-                return Ok(Some(path));
+                return Ok(Some((path, &roots[i + 1..])));
             }
             Err(Errno::NOENT | Errno::NOTDIR) => {}
             Err(e) => return Err(failed(&io::Error::from(e))),

@@ -12,7 +12,7 @@ use rustix::fs::{Advice, AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -78,6 +78,8 @@ pub struct Mover {
     from: Option<OwnedFd>,
     /// What is to be done about each of its files that are kept apart.
     steps: Vec<Step>,
+    /// What each of them was in the spool when it was looked at.
+    seen: Vec<Option<Stat>>,
     buffers: [Vec<u8>; 2],
     /// What was done up to now.
     pub done: Done,
@@ -87,7 +89,16 @@ impl Mover {
     /// Goes `way`; without `prefer` files that differ are refused.
     pub fn new(way: Way, prefer: Option<Prefer>) -> Mover {
         let buffers = [Vec::new(), Vec::new()];
-        Mover { way, prefer, spools: Vec::new(), from: None, steps: Vec::new(), buffers, done: Done::default() }
+        Mover {
+            way,
+            prefer,
+            spools: Vec::new(),
+            from: None,
+            steps: Vec::new(),
+            seen: Vec::new(),
+            buffers,
+            done: Done::default(),
+        }
     }
 
     /// Looks at all files of the mailbox whose directory is `tail`, and says what [`Mover::bring`] is to do about each.
@@ -102,11 +113,18 @@ impl Mover {
     ) -> Result<Result<(), Refusal>, Stop> {
         self.from = self.spool(&roots.data, tail)?;
         self.steps.clear();
+        self.seen.clear();
+        if let Some(other) = self.is_of_another(tail) {
+            let detail = format_args!("{} is a link to {}", show(&roots.data, tail), Name(&other));
+            return Ok(Err(Refusal::with("directory of another mailbox", detail)));
+        }
         let (mut differ, mut missing, mut only_there) = (Vec::new(), Vec::new(), Vec::new());
         for (file, root) in roots.apart() {
             let (from, to) = (self.from.as_ref(), makers.below(root)?.find(tail)?);
             let place = Place { file: *file, tail, spool: &roots.data, meta: root };
-            let step = match (from.zip(place.stat(from, place.spool)?), to.zip(place.stat(to, place.meta)?)) {
+            let found = place.stat(from, place.spool)?;
+            self.seen.push(found);
+            let step = match (from.zip(found), to.zip(place.stat(to, place.meta)?)) {
                 (None, None) => {
                     if file.is_needed() {
                         missing.push(format!("neither {} nor {}", place.show(place.spool), place.show(place.meta)));
@@ -121,7 +139,7 @@ impl Mover {
                 }
                 (Some(_), None) => Step::Bring,
                 (Some((from, old)), Some((to, new))) if is_one(&old, &new) => {
-                    match is_one(&place.stat_dir(from)?, &place.stat_dir(to)?) || old.st_dev != new.st_dev {
+                    match is_one(&place.stat_dir(from)?, &place.stat_dir(to)?) {
                         // The metapartition leads into the spool; what is there is in its place.
                         true => Step::None { there: true },
                         // Two names of one file.
@@ -134,6 +152,9 @@ impl Mover {
                         place.are_alike(&mut from, &mut to, &mut self.buffers)?
                     };
                     match self.prefer {
+                        // One disk behind two mounts that call it by two numbers, it may be: what would go away could be
+                        // all there is.
+                        _ if alike && may_be_one(&old, &new) => Step::None { there: true },
                         _ if alike => Step::Alike,
                         Some(Prefer::Spool) => Step::Replace,
                         Some(Prefer::Meta) => Step::Outdone,
@@ -220,7 +241,16 @@ impl Mover {
                 makers.below(root)?.sync(made)?;
             }
         }
-        for (place, _) in places().zip(twice).filter(|(_, twice)| moves && *twice) {
+        for ((place, _), seen) in places().zip(twice).zip(&self.seen).filter(|((_, twice), _)| moves && *twice) {
+            // What was written to it since it was looked at is in no other place.
+            let now = place.stat(Some(from), place.spool)?;
+            if !now.zip(*seen).is_some_and(|(now, seen)| is_one(&now, &seen) && state(&now) == state(&seen)) {
+                return Err(Stop::Trouble(format!(
+                    "{} was changed while it was moved, and stays: is the server running? {} is older",
+                    place.show(place.spool),
+                    place.show(place.meta)
+                )));
+            }
             rustix::fs::unlinkat(from, place.file.name(), AtFlags::empty())
                 .map_err(|e| place.failed(place.spool, e))?;
         }
@@ -228,6 +258,17 @@ impl Mover {
     }
 
     /// Opens a mailbox's directory in the spool, if it is there. Links are followed: users live on other disks.
+    /// Whose directory in a spool this really is, if a link led there from this one: the list may not name that mailbox.
+    /// Links to other disks are users' own.
+    fn is_of_another(&self, tail: &[u8]) -> Option<Vec<u8>> {
+        let real = |fd: &OwnedFd| std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok();
+        let real_dir = real(self.from.as_ref()?)?;
+        self.spools.iter().find_map(|(_, root)| {
+            let below = real_dir.strip_prefix(real(root)?).ok()?.as_os_str().as_bytes();
+            (below != tail).then(|| below.to_vec())
+        })
+    }
+
     fn spool(&mut self, root: &Path, tail: &[u8]) -> Result<Option<OwnedFd>, Stop> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
         let failed = |path: &Path, e: Errno, what: &str| {
@@ -262,10 +303,23 @@ impl Done {
     }
 }
 
-/// Whether two are one and the same, if need be behind two mounts of one disk that call it by two numbers.
+/// Whether two are one and the same.
 fn is_one(a: &Stat, b: &Stat) -> bool {
-    let changed = |stat: &Stat| (stat.st_ctime, stat.st_ctime_nsec);
-    a.st_ino == b.st_ino && (a.st_dev == b.st_dev || changed(a) == changed(b))
+    (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
+}
+
+/// Whether two of different devices may be one all the same.
+fn may_be_one(a: &Stat, b: &Stat) -> bool {
+    a.st_ino == b.st_ino && state(a) == state(b)
+}
+
+/// What changes of a file with whatever is done to it.
+fn state(stat: &Stat) -> impl PartialEq + use<> {
+    (stat.st_size, stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec)
+}
+
+fn show(root: &Path, tail: &[u8]) -> String {
+    Name(root.join(as_path(tail)).as_os_str().as_bytes()).to_string()
 }
 
 /// Two files are compared in pieces of so many bytes.

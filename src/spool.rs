@@ -115,6 +115,10 @@ impl Layout {
                 }
             }
         }
+        // Where a domain is none, with virtdomains off, its dots are those of components.
+        if out.split(|b| *b == b'/').any(|part| matches!(part, b"" | b"." | b"..")) {
+            return Ok(Err(Refusal::with("name with an empty component", "its directory is another mailbox's")));
+        }
         Ok(Ok(()))
     }
 

@@ -597,3 +597,19 @@ fn killed_while_it_copies() {
     let night = Night::new();
     kill(&night, &["--copy"]);
 }
+
+/// A link to the directory of a mailbox that the list does not name: that one's files are not ours to take.
+#[test]
+fn a_link_to_another_mailbox_is_refused() {
+    let sandbox = Sandbox::of("2.2.13", "flat");
+    let conf = String::from_utf8(sandbox.read("old.conf")).unwrap();
+    let meta = sandbox.path().join("meta");
+    std::fs::create_dir(&meta).unwrap();
+    let conf = format!("{conf}metapartition-default: {}\nmetapartition_files: header index\n", meta.display());
+    let conf = sandbox.write("meta.conf", conf);
+    std::os::unix::fs::symlink("alice", sandbox.path().join("spool/default/user/zzz")).unwrap();
+    let owner = format!("{0}:{0}", std::fs::metadata(sandbox.path()).unwrap().uid());
+    let options = ["-C", &conf, "--from", "2.2.13", "--owner", &owner, "--move"];
+    run("mkmeta", &options, b"user.zzz\tdefault\tzzz\tlrs\t\n").expect(1).says("directory of another mailbox");
+    assert!(sandbox.path().join("spool/default/user/alice/cyrus.header").exists());
+}

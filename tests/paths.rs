@@ -508,7 +508,7 @@ fn root_looks_as_the_server() {
 fn names_that_lead_out_are_refused() {
     let (sandbox, _) = old();
     let conf = sandbox.file("old.conf");
-    for name in ["../../etc!user.x", "..!user.x", "user..x", "user.a/b"] {
+    for name in ["../../etc!user.x", "..!user.x", "user..x", "user.a/b", ".tmp.foo!x", "user..a!x"] {
         let line = format!("{name}\tdefault\tanyone\tlrs\t\n");
         run("check-paths", &["-C", &conf, "--from", "2.2.13"], line.as_bytes()).expect(1).says(name);
         let owner = format!("{}:{}", rustix_ids().0, rustix_ids().1);
