@@ -513,7 +513,7 @@ fn names_that_lead_out_are_refused() {
         run("check-paths", &["-C", &conf, "--from", "2.2.13"], line.as_bytes()).expect(1).says(name);
         let owner = format!("{}:{}", rustix_ids().0, rustix_ids().1);
         let meta = format!("--meta=default={}", sandbox.path().display());
-        run("mkmeta", &[&meta, "--owner", &owner], line.as_bytes()).expect(1).says(name);
+        run("mkmeta", &[&meta, "--owner", &owner, "--from", "2.2.13"], line.as_bytes()).expect(1).says(name);
     }
     // Where it stands hangs on the release: asked for, never guessed.
     let line = b"DELETED.user.alice.0B04466A\tdefault\tanyone\tlrs\t\n";
