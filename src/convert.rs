@@ -43,6 +43,14 @@ pub fn takes_as_it_is(entry: &Entry<'_>, latest: Option<&Release>, report: &mut 
     }
 }
 
+/// Asks it of an entry that becomes one of another dialect.
+fn must_be_closed(entry: &Entry<'_>) -> Result<(), Refusal> {
+    match acl::is_closed(entry.acl()) {
+        true => Ok(()),
+        false => Err(unclosed(entry, "what its last identifier may do hangs on the release: mend the line")),
+    }
+}
+
 /// An ACL whose last identifier or rights no TAB closes.
 fn unclosed(entry: &Entry<'_>, what: &str) -> Refusal {
     let last = entry.acl().split(|b| *b == b'\t').next_back().unwrap_or_default();
@@ -124,11 +132,11 @@ impl Converter {
     ) -> Result<Converted, Refusal> {
         let kind = entry.kind();
         let dialect = self.to.dialect();
-        // The loader reads the letters before it skips an entry.
-        if entry.dialect == Dialect::Json && self.strict && dialect == Dialect::Json {
-            self.loader.takes_type(entry, entry.mbtype().unwrap_or_default())?;
-        }
         if let Some(why) = self.drops(entry, kind) {
+            // The loader reads the letters before it skips an entry.
+            if self.strict && entry.dialect == Dialect::Json && dialect == Dialect::Json {
+                self.loader.takes_type(entry, entry.mbtype().unwrap_or_default())?;
+            }
             return Ok(Converted::Dropped(why));
         }
         let mbtype = self.mbtype_of(entry, kind, report)?;
@@ -186,9 +194,7 @@ impl Converter {
         if dialect == entry.dialect && !padded && fields.place == trimmed(entry) {
             return Ok(());
         }
-        if !acl::is_closed(entry.acl()) {
-            return Err(unclosed(entry, "what its last identifier may do hangs on the release: mend the line"));
-        }
+        must_be_closed(entry)?;
         changes.replace_with(Span::new(fields.mailbox.end() + 1, fields.acl.start()), |line| {
             text::write_place(entry, mbtype, dialect, line);
         });
@@ -203,9 +209,7 @@ impl Converter {
         changes: &mut Changes,
         report: &mut Report,
     ) -> Result<(), Refusal> {
-        if !acl::is_closed(entry.acl()) {
-            return Err(unclosed(entry, "what its last identifier may do hangs on the release: mend the line"));
-        }
+        must_be_closed(entry)?;
         let mut acl = entry.acl();
         if acl.iter().any(|b| matches!(b, b'"' | b'%' | b'\\' | 0x80..)) {
             // SETACL and new flags write the ACL into cyrus.header as a literal, which 3.6.1 does not read back:
@@ -300,10 +304,9 @@ impl Converter {
     fn mbtype_of(&self, entry: &Entry<'_>, kind: Kind, report: &mut Report) -> Result<Mbtype, Refusal> {
         let to = self.to.dialect();
         // Directories are by name up to 3.5, and 3.6 must be told so.
-        let by_name = match (entry.dialect, to, kind) {
-            (Dialect::Json, _, _) | (_, Dialect::Bare | Dialect::Tab | Dialect::Blank, _) => Mbtype::EMAIL,
-            (_, Dialect::Json, Kind::Mailbox) => Mbtype::LEGACY,
-            _ => Mbtype::EMAIL,
+        let by_name = match entry.dialect != Dialect::Json && to == Dialect::Json && kind == Kind::Mailbox {
+            true => Mbtype::LEGACY,
+            false => Mbtype::EMAIL,
         };
         let Some(mbtype) = entry.mbtype() else {
             if kind != Kind::Remote {

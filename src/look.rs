@@ -57,14 +57,14 @@ impl Place {
     }
 
     /// The roots that may hold `cyrus.header`, the right one first.
-    fn headers(&self) -> Vec<fill::Root<'_>> {
+    pub fn headers(&self) -> Vec<fill::Root<'_>> {
         let header = fill::Root { fd: &self.header, path: self.roots.of(MetaFile::Header) };
         let data = self.data.as_ref().map(|fd| fill::Root { fd, path: &self.roots.data });
         std::iter::once(header).chain(data).collect()
     }
 
     /// Likewise of `cyrus.index`.
-    fn indexes(&self) -> Vec<fill::Root<'_>> {
+    pub fn indexes(&self) -> Vec<fill::Root<'_>> {
         let mut roots = self.headers();
         match &self.index {
             Some(fd) => roots.insert(0, fill::Root { fd, path: self.roots.of(MetaFile::Index) }),
@@ -75,7 +75,8 @@ impl Place {
     }
 }
 
-fn open_root(path: &Path, partition: &[u8]) -> Result<OwnedFd, Stop> {
+/// Opens a root of `partition`.
+pub fn open_root(path: &Path, partition: &[u8]) -> Result<OwnedFd, Stop> {
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH;
     rustix::fs::open(path, flags, Mode::empty()).map_err(|e| {
         let why = reason(&io::Error::from(e));
@@ -177,10 +178,14 @@ impl Asker {
             return self.looker.look(place, dir, self.facts);
         }
         let same = |question: &Question| Arc::ptr_eq(&question.place, place) && question.dir == dir;
-        if !self.answers.front().is_some_and(|(question, _)| same(question)) {
-            self.asked.clear();
-            self.ahead(place, dir);
-            self.fetch()?;
+        // Answers come in the order of the questions; of an entry that was refused meanwhile nobody asks any more.
+        match self.answers.iter().position(|(question, _)| same(question)) {
+            Some(at) => drop(self.answers.drain(..at)),
+            None => {
+                self.asked.clear();
+                self.ahead(place, dir);
+                self.fetch()?;
+            }
         }
         match self.answers.pop_front() {
             Some((_, found)) => found,

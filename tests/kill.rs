@@ -7,22 +7,10 @@
 mod stage;
 
 use rustix::process::{Pid, Signal, kill_process};
-use stage::{Sandbox, command};
+use stage::{Sandbox, Walk, command};
 use std::fs::File;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
-
-/// A walk that looks random, and is the same in every run.
-struct Walk(u64);
-
-impl Walk {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-}
 
 fn entries() -> String {
     (0..10_000)

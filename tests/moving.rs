@@ -7,7 +7,7 @@
 mod stage;
 
 use rustix::process::{Pid, Signal, kill_process};
-use stage::{Ran, Sandbox, command, lines, read, run};
+use stage::{Ran, Sandbox, Walk, command, lines, read, run};
 use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
 use std::io::Write;
@@ -509,18 +509,6 @@ fn whole(night: &Night, before: &BTreeMap<PathBuf, Vec<u8>>) {
         let found = [spool.get(path), meta.get(path)];
         assert!(found.iter().flatten().next().is_some(), "{} is lost", path.display());
         assert!(found.iter().flatten().all(|copy| *copy == bytes), "{} is half", path.display());
-    }
-}
-
-/// A walk that looks random, and is the same in every run.
-struct Walk(u64);
-
-impl Walk {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
     }
 }
 

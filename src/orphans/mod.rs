@@ -11,21 +11,20 @@ use crate::acl;
 use crate::changes::Changes;
 use crate::dialect::{SideList, json, text};
 use crate::entry::{Entry, Fields, Kind, Members, Span, local_part};
-use crate::fill::{Facts, Fill, Root, header_of, index_of};
+use crate::fill::{Facts, Fill, header_of, index_of};
 use crate::header::Header;
 use crate::hold::Sorter;
 use crate::imapd_conf::Conf;
 use crate::json::why_not_utf8;
+use crate::look::{Place, open_root};
 use crate::mbtype::Mbtype;
-use crate::outcome::{Account, At, Name, Report, Stop, reason};
-use crate::roots::{MetaFile, Roots, Roster, as_path};
+use crate::outcome::{Account, At, Name, Report, Stop};
+use crate::roots::{MetaFile, Roster, as_path};
 use crate::seal::Releases;
 use crate::spool::Layout;
 use crate::version::{Dialect, Release, v};
 use name::{name_of, uniqueid_of};
-use rustix::fs::{Mode, OFlags};
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -37,27 +36,7 @@ const MEMORY: usize = 4 * 1024 * 1024;
 /// One partition.
 struct Partition {
     name: Vec<u8>,
-    roots: Roots,
-    header: OwnedFd,
-    data: OwnedFd,
-    index: OwnedFd,
-}
-
-impl Partition {
-    /// The roots that may hold a header, the right one first.
-    fn headers(&self) -> [Root<'_>; 2] {
-        [
-            Root { fd: &self.header, path: self.roots.of(MetaFile::Header) },
-            Root { fd: &self.data, path: &self.roots.data },
-        ]
-    }
-
-    fn indexes(&self) -> [Root<'_>; 2] {
-        [
-            Root { fd: &self.index, path: self.roots.of(MetaFile::Index) },
-            Root { fd: &self.data, path: &self.roots.data },
-        ]
-    }
+    place: Place,
 }
 
 /// The search for what a list does not name.
@@ -141,25 +120,24 @@ impl Orphans {
     fn open(&mut self, roster: &Roster) -> Result<(), Stop> {
         let mut known = HashMap::new();
         for (name, roots) in roster.all() {
-            let open = |path: &Path| {
-                let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH;
-                let opened = rustix::fs::open(path, flags, Mode::empty());
-                opened.and_then(|fd| Ok((inode(&fd)?, fd))).map_err(|e| {
-                    let (name, path, why) = (Name(name), show(path), reason(&io::Error::from(e)));
-                    Stop::Trouble(format!("partition {name}: {path}: {why}: is the disk mounted?"))
-                })
+            let place = Place::open(roots, name)?;
+            let at = |fd: &OwnedFd, path: &Path| {
+                inode(fd).map_err(|e| Stop::io(format_args!("partition {}: {}", Name(name), show(path)), &e.into()))
             };
-            let (header_at, header) = open(roots.of(MetaFile::Header))?;
-            let (data_at, data) = open(&roots.data)?;
-            let (index_at, index) = open(roots.of(MetaFile::Index))?;
-            self.walls.extend([header_at, data_at, index_at]);
-            self.walls.extend(roots.meta.iter().flat_map(|meta| open(meta)).map(|(at, _)| at));
+            let mut inodes = Vec::new();
+            for root in place.headers() {
+                inodes.push(at(root.fd, root.path)?);
+            }
+            self.walls.extend(&inodes);
+            for path in &roots.meta {
+                self.walls.extend(open_root(path, name).and_then(|fd| at(&fd, path)));
+            }
             // The server takes no more than 64 bytes of a name, but any number of them.
             let next = u16::try_from(self.partitions.len()).map_err(|_| Stop::Trouble("too many partitions".into()))?;
-            let number = *known.entry((header_at, data_at)).or_insert(next);
+            let number = *known.entry(inodes).or_insert(next);
             self.numbers.insert(name.to_vec(), number);
             if number == next {
-                self.partitions.push(Partition { name: name.to_vec(), roots: roots.clone(), header, data, index });
+                self.partitions.push(Partition { name: name.to_vec(), place });
             }
         }
         Ok(())
@@ -187,10 +165,11 @@ impl Orphans {
     pub fn end(&mut self, report: &mut Report) -> Result<(), Stop> {
         let mut found = Sorter::with_memory(MEMORY);
         for (number, partition) in (0_u16..).zip(&self.partitions) {
-            let [header, data] = partition.headers();
+            let roots = partition.place.headers();
+            let (Some(header), Some(data)) = (roots.first(), roots.last()) else { continue };
             let mut walk = Walk {
                 report: &mut *report,
-                root: header,
+                root: *header,
                 walls: &self.walls,
                 by_id: self.release.since(v(3, 6, 0)),
                 number,
@@ -202,13 +181,13 @@ impl Orphans {
             walk.all()?;
             // Where headers belong on the metapartition, one on the data partition is not moved yet.
             if inode(header.fd).ok() != inode(data.fd).ok() {
-                (walk.root, walk.place) = (data, DATA_ROOT);
+                (walk.root, walk.place) = (*data, DATA_ROOT);
                 walk.all()?;
             }
             let (headers, too_far) = (walk.headers, walk.too_far);
             self.unwritten += too_far;
             if headers == 0 {
-                let (name, path) = (Name(&partition.name), show(&partition.roots.data));
+                let (name, path) = (Name(&partition.name), show(&partition.place.roots.data));
                 report.told(
                     "empty partition",
                     format_args!("partition {name}: {path} holds no mailbox: is the disk mounted?"),
@@ -250,7 +229,7 @@ impl Orphans {
                 named.advance()?;
             }
             let Some((partition, dir)) = self.place(place) else { continue };
-            let shown = show(&partition.roots.of(MetaFile::Header).join(as_path(dir)));
+            let shown = show(&partition.place.roots.of(MetaFile::Header).join(as_path(dir)));
             if named.peek().is_some_and(|known| known.get(1..) == Some(name)) {
                 self.elsewhere += 1;
                 let name = Name(name);
@@ -301,7 +280,7 @@ impl Orphans {
     fn unwritten(&mut self, place: &[u8], why: &str, report: &mut Report) {
         self.unwritten += 1;
         let Some((partition, dir)) = self.place(place) else { return };
-        let shown = show(&partition.roots.of(MetaFile::Header).join(as_path(dir)));
+        let shown = show(&partition.place.roots.of(MetaFile::Header).join(as_path(dir)));
         report.finding("on disk but not written", format_args!("{shown}: on disk, but not written: {why}"));
     }
 
@@ -334,7 +313,7 @@ impl Orphans {
     fn header(&mut self, place: &[u8]) -> Result<Header, String> {
         let mut buffer = std::mem::take(&mut self.buffer);
         let read = match self.place(place) {
-            Some((partition, dir)) => header_of(&partition.headers(), dir, &mut buffer),
+            Some((partition, dir)) => header_of(&partition.place.headers(), dir, &mut buffer),
             None => Err(Stop::Closed),
         };
         self.buffer = buffer;
@@ -397,7 +376,7 @@ impl Orphans {
         let [mailbox, partition_at] = [Span::new(0, ends[0]), Span::new(ends[0], ends[1])];
         let acl_at = Span::new(ends[1], values.len());
         let fields = Fields { mailbox, partition: partition_at, place: partition_at, acl: acl_at, ..Fields::default() };
-        let shown = show(&partition.roots.of(MetaFile::Header).join(as_path(dir)));
+        let shown = show(&partition.place.roots.of(MetaFile::Header).join(as_path(dir)));
         let at = At { file: &shown, line: 1 };
         let entry = Entry::of_line(&values, at, Dialect::Blank, fields);
         let mut out = Vec::new();
@@ -424,7 +403,7 @@ impl Orphans {
         let mbtype = if by_name { mbtype.with(Mbtype::LEGACY) } else { mbtype };
         json::write(&entry, mbtype, acl, &mut out).ok_or("a type without a letter")?;
         let mut buffer = Vec::new();
-        let index = match index_of(&partition.indexes(), dir, &mut buffer) {
+        let index = match index_of(&partition.place.indexes(), dir, &mut buffer) {
             Ok(index) => index.map_err(|refusal| refusal.to_string())?,
             Err(Stop::Trouble(text)) => return Err(text),
             Err(_) => return Err("cannot be read".to_string()),

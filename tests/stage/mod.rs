@@ -57,6 +57,18 @@ pub fn lines(bytes: &[u8]) -> Vec<Vec<u8>> {
     bytes.split_inclusive(|b| *b == b'\n').map(<[u8]>::to_vec).collect()
 }
 
+/// A walk that looks random, and is the same in every run.
+pub struct Walk(pub u64);
+
+impl Walk {
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n
+    }
+}
+
 /// The directory of the filters.
 pub fn bin() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_mbx-parse")).parent().unwrap().to_path_buf()
