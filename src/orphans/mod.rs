@@ -13,7 +13,7 @@ use crate::dialect::{SideList, json, text};
 use crate::entry::{Entry, Fields, Kind, Members, Span, local_part};
 use crate::fill::{Facts, Fill, header_of, index_of};
 use crate::header::Header;
-use crate::hold::Sorter;
+use crate::hold::{Records, Sorter};
 use crate::imapd_conf::Conf;
 use crate::json::why_not_utf8;
 use crate::look::{Place, open_root};
@@ -28,7 +28,7 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use walk::{DATA_ROOT, HEADER_ROOT, Inode, NO_FILE, Walk, inode};
+use walk::{BEHIND_PLACE, DATA_ROOT, HEADER_ROOT, Inode, NO_FILE, Walk, inode};
 
 /// How much of each sorted list is in memory.
 const MEMORY: usize = 4 * 1024 * 1024;
@@ -163,6 +163,17 @@ impl Orphans {
 
     /// After the last entry: walks the partitions and writes what the list does not name, sorted by name.
     pub fn end(&mut self, report: &mut Report) -> Result<(), Stop> {
+        let found = self.walk(report)?;
+        let named = std::mem::take(&mut self.named).sorted()?;
+        let mut named = named.read()?;
+        let dirs = directories(found, &mut named)?;
+        let orphans = self.unnamed(dirs, report)?;
+        self.write_all(orphans, &mut named, report)?;
+        self.list.finish()
+    }
+
+    /// Every directory with a header, as [`Walk::found`] has it.
+    fn walk(&mut self, report: &mut Report) -> Result<Sorter, Stop> {
         let mut found = Sorter::with_memory(MEMORY);
         for (number, partition) in (0_u16..).zip(&self.partitions) {
             let roots = partition.place.headers();
@@ -194,33 +205,52 @@ impl Orphans {
                 );
             }
         }
-        let named = std::mem::take(&mut self.named).sorted()?;
-        let mut named = named.read()?;
-        let found = found.sorted()?;
-        let mut found = found.read()?;
+        Ok(found)
+    }
+
+    /// The directories that no entry names, by the names of their mailboxes.
+    fn unnamed(&mut self, dirs: Sorter, report: &mut Report) -> Result<Sorter, Stop> {
         let mut orphans = Sorter::with_memory(MEMORY);
+        let dirs = dirs.sorted()?;
+        let mut dirs = dirs.read()?;
         let mut last = Vec::new();
-        while let Some(record) = found.advance()? {
-            let (place, kind) = record.split_at(record.len() - 2);
-            // A mailbox of which both roots have a header is one.
-            if place == last {
+        while let Some(record) = dirs.advance()? {
+            let (Some((dir, listed, kind, place)), before) = (of_directory(record), of_directory(&last)) else {
                 continue;
+            };
+            let twin = before.filter(|(other, ..)| *other == dir);
+            let named = twin.filter(|(_, listed, ..)| *listed);
+            match named {
+                _ if listed => {}
+                Some((.., known)) => {
+                    self.elsewhere += 1;
+                    let (shown, known) = (self.shown(place), self.shown(known));
+                    report.told("listed", format_args!("{shown}: the list has it as {known}: not written"));
+                    continue;
+                }
+                None => {
+                    if let Some((.., other)) = twin {
+                        let (shown, other) = (self.shown(place), self.shown(other));
+                        report.finding(
+                            "one directory",
+                            format_args!("{shown}: one directory with {other}, two names: choose one"),
+                        );
+                    }
+                    let place = place.to_vec();
+                    self.orphan(&place, kind & NO_FILE != 0, &mut orphans, report)?;
+                }
             }
             last.clear();
-            last.extend_from_slice(place);
-            while named.peek().is_some_and(|known| known.strip_prefix(b"D").is_some_and(|known| known < place)) {
-                named.advance()?;
-            }
-            if named.peek().and_then(|known| known.strip_prefix(b"D")) != Some(place) {
-                self.orphan(place, kind[1] & NO_FILE != 0, &mut orphans, report)?;
-            }
+            last.extend_from_slice(record);
         }
-        while named.peek().is_some_and(|known| known.starts_with(b"D")) {
-            named.advance()?;
-        }
+        Ok(orphans)
+    }
+
+    /// Writes them, but for those whose names the list has.
+    fn write_all(&mut self, orphans: Sorter, named: &mut Records<'_>, report: &mut Report) -> Result<(), Stop> {
         let orphans = orphans.sorted()?;
         let mut orphans = orphans.read()?;
-        last.clear();
+        let mut last = Vec::new();
         while let Some(record) = orphans.advance()? {
             let end = memchr::memchr(0, record).unwrap_or(record.len());
             let (name, rest) = record.split_at(end);
@@ -228,8 +258,7 @@ impl Orphans {
             while named.peek().is_some_and(|known| known.get(1..) < Some(name)) {
                 named.advance()?;
             }
-            let Some((partition, dir)) = self.place(place) else { continue };
-            let shown = show(&partition.place.roots.of(MetaFile::Header).join(as_path(dir)));
+            let shown = self.shown(place);
             if named.peek().is_some_and(|known| known.get(1..) == Some(name)) {
                 self.elsewhere += 1;
                 let name = Name(name);
@@ -246,7 +275,7 @@ impl Orphans {
             let (name, place, by_name) = (name.to_vec(), place.to_vec(), *by_name == 1);
             self.write(&name, &place, by_name, report)?;
         }
-        self.list.finish()
+        Ok(())
     }
 
     /// What the closing line says of it.
@@ -264,6 +293,12 @@ impl Orphans {
         Some((self.partitions.get(usize::from(u16::from_be_bytes(*number)))?, dir))
     }
 
+    /// Where its header belongs.
+    fn shown(&self, place: &[u8]) -> String {
+        let path = |(partition, dir): (&Partition, _)| partition.place.roots.of(MetaFile::Header).join(as_path(dir));
+        self.place(place).map(|place| show(&path(place))).unwrap_or_default()
+    }
+
     /// A directory that no entry names: whose is it?
     fn orphan(&mut self, place: &[u8], no_file: bool, to: &mut Sorter, report: &mut Report) -> Result<(), Stop> {
         let named = match no_file {
@@ -279,8 +314,7 @@ impl Orphans {
 
     fn unwritten(&mut self, place: &[u8], why: &str, report: &mut Report) {
         self.unwritten += 1;
-        let Some((partition, dir)) = self.place(place) else { return };
-        let shown = show(&partition.place.roots.of(MetaFile::Header).join(as_path(dir)));
+        let shown = self.shown(place);
         report.finding("on disk but not written", format_args!("{shown}: on disk, but not written: {why}"));
     }
 
@@ -376,7 +410,7 @@ impl Orphans {
         let [mailbox, partition_at] = [Span::new(0, ends[0]), Span::new(ends[0], ends[1])];
         let acl_at = Span::new(ends[1], values.len());
         let fields = Fields { mailbox, partition: partition_at, place: partition_at, acl: acl_at, ..Fields::default() };
-        let shown = show(&partition.place.roots.of(MetaFile::Header).join(as_path(dir)));
+        let shown = self.shown(place);
         let at = At { file: &shown, line: 1 };
         let entry = Entry::of_line(&values, at, Dialect::Blank, fields);
         let mut out = Vec::new();
@@ -419,6 +453,40 @@ impl Orphans {
         changes.apply(&out, &mut filled);
         Ok(filled)
     }
+}
+
+/// Of what is found and what the list names, sorted by directory: the directory as the system knows it, a byte that is 0
+/// if an entry names it, what was found, and its place. A link may lead where an entry is, by another name.
+fn directories(found: Sorter, named: &mut Records<'_>) -> Result<Sorter, Stop> {
+    let found = found.sorted()?;
+    let mut found = found.read()?;
+    let mut dirs = Sorter::with_memory(MEMORY);
+    let mut last = Vec::new();
+    while let Some(record) = found.advance()? {
+        let (place, behind) = record.split_at(record.len() - BEHIND_PLACE);
+        // A mailbox of which both roots have a header is one.
+        if place == last {
+            continue;
+        }
+        last.clear();
+        last.extend_from_slice(place);
+        while named.peek().and_then(|known| known.strip_prefix(b"D")).is_some_and(|known| known < place) {
+            named.advance()?;
+        }
+        let listed = named.peek().and_then(|known| known.strip_prefix(b"D")) == Some(place);
+        dirs.push(&[&behind[2..], &[u8::from(!listed), behind[1]], place].concat())?;
+    }
+    while named.peek().is_some_and(|known| known.starts_with(b"D")) {
+        named.advance()?;
+    }
+    Ok(dirs)
+}
+
+/// A record of [`directories`]: the directory, whether an entry names it, what was found, its place.
+fn of_directory(record: &[u8]) -> Option<(&[u8], bool, u8, &[u8])> {
+    let (dir, rest) = record.split_at_checked(size_of::<Inode>())?;
+    let [unlisted, kind, place @ ..] = rest else { return None };
+    Some((dir, *unlisted == 0, *kind, place))
 }
 
 fn show(path: &Path) -> String {

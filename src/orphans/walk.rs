@@ -28,10 +28,17 @@ pub fn inode(fd: &OwnedFd) -> Result<Inode, Errno> {
     rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino))
 }
 
-/// Where a header was found, and that it is none; the last byte of a record behind a NUL.
+/// Where a header was found, and that it is none.
 pub const HEADER_ROOT: u8 = 0;
 pub const DATA_ROOT: u8 = 2;
 pub const NO_FILE: u8 = 1;
+
+/// How many bytes of a record stand behind its place: a NUL, what was found, and the directory as [`of_inode`] has it.
+pub const BEHIND_PLACE: usize = 2 + 16;
+
+fn of_inode((dev, ino): Inode) -> [u8; 16] {
+    (u128::from(dev) << 64 | u128::from(ino)).to_be_bytes()
+}
 
 /// The walk over one root.
 pub struct Walk<'a> {
@@ -44,7 +51,7 @@ pub struct Walk<'a> {
     pub number: u16,
     /// Which of its roots this is.
     pub place: u8,
-    /// What is found: number, directory, NUL, and what was found.
+    /// What is found: number and directory, which are its place, and what [`BEHIND_PLACE`] says.
     pub found: &'a mut Sorter,
     pub report: &'a mut Report,
     /// How many headers were found.
@@ -120,7 +127,7 @@ impl Walk<'_> {
                 let file = self.kind_of(path, name, entry.file_type())? == FileType::RegularFile;
                 let kind = self.place + if file { 0 } else { NO_FILE };
                 self.headers += 1;
-                self.found.push(&[&self.number.to_be_bytes()[..], path, &[0, kind]].concat())?;
+                self.found.push(&[&self.number.to_be_bytes()[..], path, &[0, kind], &of_inode(inode)].concat())?;
             } else if self.may_lead_to_mailboxes(path, name) {
                 let listed = match entry.file_type() {
                     // Not every file system says it here.
