@@ -40,7 +40,7 @@ lint:
 	@if command -v shellcheck >/dev/null; then shellcheck examples/demo.sh .ci/run; fi
 
 bench:
-	$(CARGO) bench --locked --bench pipes
+	$(CARGO) bench --locked --bench pipes --bench spool
 
 install: all
 	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man7

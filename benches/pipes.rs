@@ -9,14 +9,13 @@
 
 #![allow(clippy::expect_used)]
 
+mod measure;
+
+use measure::{in_memory, median, number};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 /// The dialects that are measured.
 #[derive(Clone, Copy, PartialEq)]
@@ -88,11 +87,6 @@ fn time(list: &str, filter: &str) -> Duration {
     begun.elapsed()
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
-}
-
 /// Runs all jobs on a list and shows them beside the first, which is `cat`, and beside `ours`.
 fn table(title: &str, list: &str, rounds: u64, ours: &str, jobs: &[(&str, String)]) {
     let size = std::fs::metadata(list).expect("the list").len();
@@ -122,8 +116,7 @@ fn table(title: &str, list: &str, rounds: u64, ours: &str, jobs: &[(&str, String
 
 fn main() {
     let (entries, rounds) = (number("MBX_BENCH_ENTRIES", 5_000_000), number("MBX_BENCH_ROUNDS", 5));
-    let dir = tempfile::Builder::new().prefix("mbx-bench").tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
-    let dir = dir.expect("a temporary directory");
+    let dir = in_memory();
     let list = dir.path().join("list").display().to_string();
     let bin = |name: &str| match name {
         "parse" => env!("CARGO_BIN_EXE_mbx-parse"),
