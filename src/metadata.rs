@@ -4,7 +4,7 @@
 //! anything, and nothing of it may lead out of a root.
 
 use crate::outcome::{Name, Report, Stop, reason};
-use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use std::hash::{DefaultHasher, Hasher};
 use std::io;
@@ -64,12 +64,30 @@ fn number(fields: &[String], index: usize) -> Option<u32> {
 pub struct DirMaker {
     path: PathBuf,
     root: OwnedFd,
-    /// The components of the last directory, with what is open there; nothing where a dry run would have made it.
-    open: Vec<(Vec<u8>, Option<OwnedFd>)>,
+    /// The components of the last directory, and what stands there.
+    levels: Vec<(Vec<u8>, Level)>,
     rules: Rules,
     /// What a dry run told last, by hash: it must not tell the same again when a list comes back to a directory, and
     /// must not remember a list of any size.
     told: Vec<u64>,
+}
+
+/// What stands at a component.
+enum Level {
+    /// Nothing: a dry run would have made it.
+    Missing,
+    /// A directory. Most have no others below them, so that it is opened when that is asked for.
+    There,
+    Open(OwnedFd),
+}
+
+impl Level {
+    fn open(&self) -> Option<&OwnedFd> {
+        match self {
+            Level::Open(fd) => Some(fd),
+            Level::Missing | Level::There => None,
+        }
+    }
 }
 
 /// How directories are made.
@@ -111,7 +129,7 @@ impl DirMaker {
             let why = reason(&io::Error::from(e));
             Stop::Trouble(format!("{}: {why}: is the disk mounted?", Name(root.as_os_str().as_bytes())))
         })?;
-        Ok(DirMaker { path: root.to_path_buf(), root: fd, open: Vec::new(), rules, told: Vec::new() })
+        Ok(DirMaker { path: root.to_path_buf(), root: fd, levels: Vec::new(), rules, told: Vec::new() })
     }
 
     /// Makes what is missing of `tail`, components between slashes. Calls `made` with the path of each new directory,
@@ -119,62 +137,77 @@ impl DirMaker {
     pub fn make(&mut self, tail: &[u8], made: &mut dyn FnMut(&Path, &[u8])) -> Result<u64, Stop> {
         let mut count = 0;
         self.walk(tail, |maker, part, upto| {
-            let (fd, new) = maker.step(part, upto)?;
+            let (level, new) = maker.step(part, upto)?;
             if new {
                 count += 1;
                 made(&maker.path, upto);
             }
-            Ok(Some(fd))
+            Ok(Some(level))
         })?;
         Ok(count)
     }
 
     /// Opens `tail`, if it is there; nothing is made.
     pub fn find(&mut self, tail: &[u8]) -> Result<Option<&OwnedFd>, Stop> {
-        let found = self.walk(tail, |maker, part, upto| Ok(maker.open(part, upto)?.map(Some)))?;
-        Ok(if found { self.dir() } else { None })
+        let found = self.walk(tail, |maker, part, upto| Ok(maker.look(part, upto)?.then_some(Level::There)))?;
+        if found { self.dir(tail) } else { Ok(None) }
     }
 
-    /// The directory that was made or found last; none if a dry run would have made it.
-    pub fn dir(&self) -> Option<&OwnedFd> {
-        self.open.last().and_then(|(_, fd)| fd.as_ref())
+    /// The directory `tail` that was made or found last; none if a dry run would have made it.
+    pub fn dir(&mut self, tail: &[u8]) -> Result<Option<&OwnedFd>, Stop> {
+        if let Some(((part, level @ Level::There), above)) = self.levels.split_last_mut()
+            && let Some(parent) = above.last().map_or(Some(&self.root), |(_, level)| level.open())
+        {
+            let opened = rustix::fs::openat(parent, part.as_slice(), OPEN, Mode::empty());
+            *level = Level::Open(opened.map_err(|e| failed(&self.path, tail, e))?);
+        }
+        Ok(self.above())
     }
 
-    /// Has the disk write down the names in the directory that was made or found last; with `above`, those of the
+    /// What is open at the last component, or at the root above the first.
+    fn above(&self) -> Option<&OwnedFd> {
+        self.levels.last().map_or(Some(&self.root), |(_, level)| level.open())
+    }
+
+    /// Has the disk write down the names in the directory that was asked for last; with `above`, those of the
     /// directories above it, too.
     pub fn sync(&self, above: bool) -> Result<(), Stop> {
-        let skipped = if above { 0 } else { self.open.len().saturating_sub(1) };
-        let dirs = self.open.iter().skip(skipped).filter_map(|(_, fd)| fd.as_ref());
+        let skipped = if above { 0 } else { self.levels.len().saturating_sub(1) };
+        let dirs = self.levels.iter().skip(skipped).filter_map(|(_, level)| level.open());
         for fd in dirs.chain(above.then_some(&self.root)) {
             match rustix::fs::fsync(fd) {
                 // A file system that cannot do it for directories.
                 Ok(()) | Err(Errno::INVAL) => {}
-                Err(e) => return Err(self.failed(b"", e)),
+                Err(e) => return Err(failed(&self.path, b"", e)),
             }
         }
         Ok(())
     }
 
-    /// Goes down `tail` from the last directory that is open, by `step`s, until one finds nothing. True if none does.
+    /// Goes down `tail` from the last directory that is known, by `step`s, until one finds nothing. True if none does.
     fn walk(
         &mut self,
         tail: &[u8],
-        mut step: impl FnMut(&mut DirMaker, &[u8], &[u8]) -> Result<Option<Option<OwnedFd>>, Stop>,
+        mut step: impl FnMut(&mut DirMaker, &[u8], &[u8]) -> Result<Option<Level>, Stop>,
     ) -> Result<bool, Stop> {
         // Deep names on many partitions must not use up what a process may have open.
-        self.open.truncate(KEPT_OPEN);
+        self.levels.truncate(KEPT_OPEN);
         for (depth, part) in tail.split(|b| *b == b'/').enumerate() {
-            if self.open.get(depth).is_some_and(|(name, _)| depth < KEPT_OPEN && name == part) {
+            if self.levels.get(depth).is_some_and(|(name, _)| depth < KEPT_OPEN && name == part) {
                 continue;
             }
-            self.open.truncate(depth);
-            let upto = &tail[..part.as_ptr().addr() - tail.as_ptr().addr() + part.len()];
-            let Some(fd) = step(self, part, upto)? else { return Ok(false) };
-            // Below those that stay open one takes the place of the one above it.
-            self.open.truncate(KEPT_OPEN);
-            self.open.push((part.to_vec(), fd));
+            self.levels.truncate(depth);
+            let at = part.as_ptr().addr() - tail.as_ptr().addr();
+            self.dir(&tail[..at.saturating_sub(1)])?;
+            let Some(level) = step(self, part, &tail[..at + part.len()])? else { return Ok(false) };
+            self.levels.push((part.to_vec(), level));
+            if self.levels.len() > KEPT_OPEN + 1 {
+                // Below those that stay open one takes the place of the one above it, which it needs to be opened.
+                self.dir(&tail[..at + part.len()])?;
+                self.levels.remove(KEPT_OPEN);
+            }
         }
-        self.open.truncate(tail.split(|b| *b == b'/').count());
+        self.levels.truncate(tail.split(|b| *b == b'/').count());
         Ok(true)
     }
 
@@ -189,65 +222,77 @@ impl DirMaker {
         std::mem::replace(slot, hash) != hash
     }
 
-    /// Opens one component below the last directory. A link or a file there is trouble.
-    fn open(&self, part: &[u8], upto: &[u8]) -> Result<Option<OwnedFd>, Stop> {
-        let parent = match self.open.last() {
-            None => &self.root,
-            Some((_, Some(fd))) => fd,
-            Some((_, None)) => return Ok(None),
-        };
-        match rustix::fs::openat(parent, part, OPEN, Mode::empty()) {
-            Ok(fd) => Ok(Some(fd)),
-            Err(Errno::NOENT) => Ok(None),
-            Err(Errno::LOOP | Errno::NOTDIR) => {
-                let what = "is a link or a file, not a directory, and nothing is made behind it";
-                Err(self.trouble(upto, what))
+    /// Whether one component is there below the last directory. A link or a file there is trouble.
+    fn look(&self, part: &[u8], upto: &[u8]) -> Result<bool, Stop> {
+        let Some(parent) = self.above() else { return Ok(false) };
+        match rustix::fs::statat(parent, part, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Ok(true),
+            Ok(_) => {
+                Err(trouble(&self.path, upto, "is a link or a file, not a directory, and nothing is made behind it"))
             }
-            Err(e) => Err(self.failed(upto, e)),
+            Err(Errno::NOENT) => Ok(false),
+            Err(e) => Err(failed(&self.path, upto, e)),
         }
     }
 
-    fn step(&mut self, part: &[u8], upto: &[u8]) -> Result<(Option<OwnedFd>, bool), Stop> {
-        if let Some(fd) = self.open(part, upto)? {
-            return Ok((Some(fd), false));
+    /// Makes one component below the last directory if it is not there. True if it was not.
+    fn step(&mut self, part: &[u8], upto: &[u8]) -> Result<(Level, bool), Stop> {
+        if self.look(part, upto)? {
+            return Ok((Level::There, false));
         }
-        let parent = match self.open.last() {
-            _ if self.rules.dry_run => return Ok((None, self.tells(upto))),
-            None => &self.root,
-            Some((_, Some(fd))) => fd,
-            Some((_, None)) => return Ok((None, false)),
+        let parent = match self.above() {
+            Some(parent) if !self.rules.dry_run => parent,
+            // Only a dry run has nothing above.
+            _ => return Ok((Level::Missing, self.tells(upto))),
         };
-        if self.rules.owner.is_none() && rustix::process::geteuid().is_root() {
-            return Err(self.trouble(
+        let runs_as = rustix::process::geteuid();
+        if self.rules.owner.is_none() && runs_as.is_root() {
+            return Err(trouble(
+                &self.path,
                 upto,
                 "is to be made, but by root it would be root's, and the server could not use it: run as the Cyrus user, \
                  or tell --owner cyrus:mail",
             ));
         }
-        let failed = |e| self.failed(upto, e);
         // Under its name it is there with its owner or not at all, wherever we are killed.
-        let first = if self.rules.owner.is_some() { UNOWNED.as_bytes() } else { part };
+        let first = match self.rules.owner {
+            Some(owner) if owner.uid != runs_as => UNOWNED.as_bytes(),
+            _ => part,
+        };
+        let made = self.make_one(parent, first, part);
+        if made.is_err() && first != part {
+            // What is left under the other name is in nobody's way, but no mailbox's either.
+            let _ = rustix::fs::unlinkat(parent, first, AtFlags::REMOVEDIR);
+        }
+        made.map(|()| (Level::There, true)).map_err(|e| failed(&self.path, upto, e))
+    }
+
+    /// Makes a directory as `first`, gives it its owner, and then its own name.
+    fn make_one(&self, parent: &OwnedFd, first: &[u8], part: &[u8]) -> Result<(), Errno> {
         match rustix::fs::mkdirat(parent, first, self.rules.mode) {
-            // Somebody was quicker; what counts is that it is a directory.
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(e) => return Err(failed(e)),
+            // Of a run that was killed, or somebody was quicker; what counts is that it is a directory.
+            Err(Errno::EXIST) => {
+                rustix::fs::openat(parent, first, OPEN, Mode::empty())?;
+            }
+            made => made?,
         }
-        let fd = rustix::fs::openat(parent, first, OPEN, Mode::empty()).map_err(failed)?;
-        if let Some(owner) = self.rules.owner {
-            rustix::fs::fchown(&fd, Some(owner.uid), Some(owner.gid)).map_err(failed)?;
-            rustix::fs::renameat(parent, first, parent, part).map_err(failed)?;
+        if let Some(Owner { uid, gid }) = self.rules.owner {
+            rustix::fs::chownat(parent, first, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
         }
-        Ok((Some(fd), true))
+        if first != part {
+            rustix::fs::renameat(parent, first, parent, part)?;
+        }
+        Ok(())
     }
+}
 
-    fn failed(&self, upto: &[u8], error: Errno) -> Stop {
-        self.trouble(upto, &reason(&io::Error::from(error)))
-    }
+fn failed(root: &Path, upto: &[u8], error: Errno) -> Stop {
+    trouble(root, upto, &reason(&io::Error::from(error)))
+}
 
-    fn trouble(&self, upto: &[u8], what: &str) -> Stop {
-        let path = [self.path.as_os_str().as_bytes(), b"/", upto].concat();
-        Stop::Trouble(format!("{} {what}", Name(&path)))
-    }
+fn trouble(root: &Path, upto: &[u8], what: &str) -> Stop {
+    let path = [root.as_os_str().as_bytes(), b"/", upto].concat();
+    Stop::Trouble(format!("{} {what}", Name(&path)))
 }
 
 /// The makers of all roots that a list needs, each begun when it is first asked for.

@@ -216,7 +216,7 @@ impl Mover {
         // Which files are now in their place and still in the spool; what was renamed is not.
         let mut twice = [false; MetaFile::ALL.len()];
         for ((step, place), twice) in steps.zip(places()).zip(&mut twice) {
-            let Some(to) = makers.below(place.meta)?.dir() else { continue };
+            let Some(to) = makers.below(place.meta)?.dir(tail)? else { continue };
             *twice = match step {
                 Step::None { .. } => false,
                 Step::Bring | Step::Replace => {
