@@ -535,3 +535,47 @@ fn what_the_new_server_cannot_hold_is_named() {
     hosts.set("MAX_REFUSED = 1\n");
     hosts.fails("rehearse", &["shared.acl.a10\n", "rename them on the old server, or allow MAX_REFUSED = 2"]);
 }
+
+/// `backup.sh`, which needs no Cyrus: where the distribution's own cron job writes a broken list over a good one.
+#[test]
+fn a_backup_that_shrank_is_refused_and_yesterdays_is_kept() {
+    let sandbox = Sandbox::empty();
+    let dump = String::from_utf8(stage::read("2.2.13/flat/dump.txt")).unwrap();
+    sandbox.write("now", &dump);
+    let print = sandbox.write("ctl_mboxlist", format!("#!/bin/sh\ncat {}\nexit $STATUS\n", sandbox.file("now")));
+    std::fs::set_permissions(&print, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/migrate/backup.sh");
+    let backup = |settings: &str| sandbox.sh(&format!("{settings} CTL_MBOXLIST={print} sh {} kept", script.display()));
+    backup("STATUS=0").expect(2).says("kept: make it");
+    std::fs::create_dir(sandbox.path().join("kept")).unwrap();
+    backup("STATUS=0").expect(0);
+    let yesterday = sandbox.file("kept/mailboxes.2006-11-19");
+    let kept = || {
+        let mut names: Vec<_> =
+            std::fs::read_dir(sandbox.path().join("kept")).unwrap().map(|f| f.unwrap().path()).collect();
+        names.sort();
+        names
+    };
+    std::fs::rename(&kept()[0], &yesterday).unwrap();
+    // A tenth is gone; the end is gone; all is gone; it failed.
+    let tenth: String = dump.lines().skip(10).flat_map(|line| [line, "\n"]).collect();
+    for (list, status, says) in [
+        (&tenth[..], 0, "--max-lost allows 1%"),
+        (&dump[..4000], 0, "the list was cut off here"),
+        ("", 0, "the list is empty"),
+        (&dump[..], 75, "75"),
+    ] {
+        sandbox.write("now", list);
+        let ran = backup(&format!("STATUS={status}")).expect(1).says("no backup was made today").says("2006-11-19");
+        assert!(ran.err.contains(says), "{says}: {}", ran.err);
+        assert_eq!(kept(), [Path::new(&yesterday)]);
+        assert_eq!(std::fs::read_to_string(&yesterday).unwrap(), dump);
+    }
+    // One more and one less is a day like any other, and what is old goes when a good one has come.
+    let today = format!("{}user.new\tdefault\tnew\tlrswipcda\t\n", dump.split_once('\n').unwrap().1);
+    sandbox.write("now", &today);
+    sandbox.sh(&format!("touch -d '40 days ago' {yesterday}")).expect(0);
+    backup("STATUS=0").expect(0);
+    assert_eq!(kept().len(), 1);
+    assert_eq!(std::fs::read_to_string(&kept()[0]).unwrap(), today);
+}
