@@ -411,8 +411,7 @@ fn three_hundred_lost_and_three_hundred_new_are_noticed() {
     // Now the spool has come over, and the list is still another.
     hosts.fails("load", &["300", "--max-lost allows 1%"]);
     hosts.set("MAX_LOST = 70%\n");
-    hosts.make("load").expect(0).says("Start the server");
-    assert_eq!(hosts.every_mailbox_opens(), 440);
+    hosts.make("load").expect(0).says("440 in, 440 out").says("Start the server");
 }
 
 /// A stand-in for the real ctl_mboxlist that stops half way through a load, until it is killed.
