@@ -37,7 +37,7 @@ lint:
 	    found=$$(mandoc -Tlint -W warning $(MAN1) $(MAN5) $(MAN7) | grep -v 'outdated mandoc.db'); \
 	    test -z "$$found" || { echo "$$found"; exit 1; }; \
 	fi
-	@if command -v shellcheck >/dev/null; then shellcheck examples/demo.sh .ci/run; fi
+	@if command -v shellcheck >/dev/null; then shellcheck examples/demo.sh examples/migrate/*.sh .ci/run; fi
 
 bench:
 	$(CARGO) bench --locked --bench pipes --bench spool

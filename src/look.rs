@@ -412,19 +412,20 @@ impl Table {
         Ok(Table::Rows(Box::new(rows)))
     }
 
-    /// What was found of one mailbox; `there` is where the release to come will look instead.
+    /// What was found of one mailbox, if it was looked for; `there` is where the release to come will look instead.
     pub fn row(
         &mut self,
         entry: &Entry<'_>,
-        place: &Place,
+        roots: &Roots,
         dir: &[u8],
-        found: &Found,
+        found: Option<&Found>,
         there: Option<&[u8]>,
     ) -> Result<(), Stop> {
         let (root, what) = match found {
-            Found::Header { moved: true, .. } => (place.roots.of(MetaFile::Header), "present"),
-            Found::Header { moved: false, .. } => (place.roots.data.as_path(), "not moved yet"),
-            Found::Nothing => (place.roots.of(MetaFile::Header), "missing"),
+            Some(Found::Header { moved: true, .. }) => (roots.of(MetaFile::Header), "present"),
+            Some(Found::Header { moved: false, .. }) => (roots.data.as_path(), "not moved yet"),
+            Some(Found::Nothing) => (roots.of(MetaFile::Header), "missing"),
+            None => (roots.of(MetaFile::Header), "not looked for"),
         };
         let path = root.join(as_path(dir));
         let path = path.as_os_str().as_bytes();
@@ -434,7 +435,7 @@ impl Table {
             Table::Rows(rows) => rows
                 .write_record([entry.mailbox(), entry.partition(), path, what.as_bytes(), &there])
                 .map_err(|e| Stop::Trouble(format!("--report: {e}"))),
-            Table::Paths(_) if matches!(found, Found::Nothing) => Ok(()),
+            Table::Paths(_) if !matches!(found, Some(Found::Header { .. })) => Ok(()),
             Table::Paths(paths) => {
                 paths.write_all(path).and_then(|()| paths.write_all(b"\0")).map_err(|e| Stop::io("--report", &e))
             }

@@ -70,6 +70,10 @@ pub struct SpoolOptions {
     #[arg(long, value_name = "RELEASE")]
     pub layout: Option<Release>,
 
+    /// The imapd.conf of the old host, as whose spool this one is still hashed
+    #[arg(long, value_name = "FILE", requires = "config")]
+    pub old_conf: Option<PathBuf>,
+
     /// Without -C: the spool has hashed directories
     #[arg(long, conflicts_with = "config")]
     pub hashimapspool: bool,
@@ -123,9 +127,19 @@ impl SpoolOptions {
         Ok((conf, roster))
     }
 
-    /// The layout, by the rules of --layout, else of the release that the list comes from.
+    /// The files that it reads.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.config.iter().chain(&self.old_conf)
+    }
+
+    /// The layout, by the rules of --layout, else of the release that the list comes from; hashed as --old-conf says,
+    /// else `conf`.
     pub fn layout(&self, conf: &Conf, from: Option<&Release>) -> Result<Layout, Stop> {
-        Layout::new(conf, self.layout.as_ref().or(from))
+        let release = self.layout.as_ref().or(from);
+        match &self.old_conf {
+            Some(path) => Layout::new(&Conf::read(path, release)?, release),
+            None => Layout::new(conf, release),
+        }
     }
 }
 

@@ -43,7 +43,7 @@ enum Sum {
 }
 
 /// Where a spool of one release and configuration keeps its mailboxes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Layout {
     /// How it is hashed.
     pub hash: Hash,
@@ -315,7 +315,7 @@ impl Ahead {
     pub fn new(now: &Layout, conf: &Conf, to: Option<&Release>) -> Result<Option<Ahead>, Stop> {
         let (Some(release), Some(_)) = (to, now.rule) else { return Ok(None) };
         let layout = Layout::new(conf, Some(release))?;
-        let same = layout.rule == now.rule && !release.since(v(3, 6, 0));
+        let same = layout == *now && !release.since(v(3, 6, 0));
         Ok((!same).then(|| Ahead { release: release.clone(), layout, path: Vec::new() }))
     }
 

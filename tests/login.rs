@@ -8,7 +8,7 @@
 
 mod stage;
 
-use stage::cyrus::{self, Reply, Server, Session, Value, quote};
+use stage::cyrus::{self, Content, Reply, Server, Session, Value, open, quote};
 use stage::{Sandbox, lines, read};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -425,14 +425,6 @@ fn external(name: &str, slashes: bool) -> String {
     if slashes { name.replace('.', "/").replace('^', ".") } else { name.to_string() }
 }
 
-/// What a mailbox holds: UIDVALIDITY, and the flags of each UID. Not \Recent, which is the session's, nor \Seen: what
-/// the administrator has seen is nobody's, and what the users have seen is in files of their own up to 2.3.
-#[derive(Debug, PartialEq)]
-struct Content {
-    uidvalidity: u32,
-    flags: BTreeMap<u32, BTreeSet<String>>,
-}
-
 /// The contents of all mailboxes that have a directory, which is where the old server's own `mbpath` says.
 fn old_contents(sandbox: &Sandbox, release: &str, variant: &str) -> BTreeMap<String, Content> {
     let paths = String::from_utf8(read(format!("{release}/{variant}/paths.tsv"))).unwrap();
@@ -470,32 +462,6 @@ fn old_content(header: &Path, index: &Path) -> Content {
         flags.insert(number(at), standard.chain(users.map(|(_, flag)| *flag)).map(str::to_string).collect());
     }
     Content { uidvalidity: number(44), flags }
-}
-
-/// Opens a mailbox without changing it. Where the administrator may not, he gives himself the right.
-fn open(session: &mut Session, mailbox: &str) -> Result<Content, Reply> {
-    let mut opened = session.ask(&format!("EXAMINE {mailbox}"));
-    if opened.status == "NO Permission denied" {
-        session.ask(&format!("DELETEACL {mailbox} -anyone")).ok();
-        session.ask(&format!("SETACL {mailbox} {} lrs", cyrus::ADMIN)).ok();
-        opened = session.ask(&format!("EXAMINE {mailbox}"));
-    }
-    if !opened.is_ok() {
-        return Err(opened);
-    }
-    let uidvalidity = opened.after("OK").find_map(|of| of[0].text().strip_prefix("[UIDVALIDITY ")).unwrap();
-    let uidvalidity = uidvalidity.split_once(']').unwrap().0.parse().unwrap();
-    let (exists, _) = opened.numbered("EXISTS").next().unwrap();
-    let mut flags = BTreeMap::new();
-    if exists > 0 {
-        for (_, message) in session.ask("FETCH 1:* (UID FLAGS)").ok().numbered("FETCH") {
-            let items: BTreeMap<_, _> = message[0].list().chunks(2).map(|item| (item[0].text(), &item[1])).collect();
-            let set = items["FLAGS"].list().iter().map(Value::text).filter(|f| !["\\Recent", "\\Seen"].contains(f));
-            flags.insert(items["UID"].text().parse().unwrap(), set.map(str::to_string).collect());
-        }
-    }
-    assert_eq!(exists, flags.len(), "{mailbox}");
-    Ok(Content { uidvalidity, flags })
 }
 
 /// The mbtypes that the new server holds.

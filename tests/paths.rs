@@ -323,6 +323,45 @@ fn a_wrong_map_is_told_and_aborts() {
 }
 
 #[test]
+fn a_spool_that_is_hashed_as_on_the_old_host_is_found_and_its_moves_are_told() {
+    let (sandbox, dump) = old();
+    let old = sandbox.file("old.conf");
+    let hashed =
+        String::from_utf8(sandbox.read("old.conf")).unwrap().replace("hashimapspool: no", "hashimapspool: yes");
+    let conf = sandbox.write("hashed.conf", hashed);
+    let options = ["-C", &conf, "--old-conf", &old, "--from", "2.2.13"];
+    run("check-paths", &options, &dump).expect(0).writes(&dump);
+    let report = sandbox.file("report.tsv");
+    let with = |more: &[&str], status| {
+        let options = [&options[..], &["--to", "2.3.7", "--report", &report], more].concat();
+        let ran = run("check-paths", &options, &dump).expect(status);
+        (ran, String::from_utf8(sandbox.read("report.tsv")).unwrap())
+    };
+    let (ran, found) = with(&[], 0);
+    ran.says("103 in, 103 out (103 not where the new server will look)").writes(&dump);
+    let root = sandbox.path().join("spool/1").display().to_string();
+    let row = |what| format!("user.bob\t1\t{root}/user/bob\t{what}\t{root}/b/user/bob\n");
+    assert!(found.contains(&row("present")), "{found}");
+    // The same without looking, where there is nothing yet.
+    std::fs::remove_dir_all(sandbox.path().join("spool")).unwrap();
+    let (ran, foretold) = with(&["-n"], 0);
+    ran.says("103 in, 103 out (103 not where the new server will look)").writes(&dump);
+    assert_eq!(foretold, found.replace("\tpresent\t", "\tnot looked for\t"));
+    with(&[], 2).0.says("spool");
+}
+
+#[test]
+fn a_limit_of_ones_own_still_tells_where_the_missing_stand() {
+    let (sandbox, dump) = old();
+    let conf = sandbox.file("old.conf");
+    let swapped = run("remap-part", &["default=1", "1=default"], &dump).expect(0).out;
+    let ran = run("check-paths", &["-C", &conf, "--max-missing", "0"], &swapped).expect(1);
+    ran.says("stand in partition default").says("--max-missing allows 0");
+    let ran = run("check-paths", &["-C", &conf, "--max-missing", "100%"], &swapped).expect(0);
+    assert!(!ran.err.contains("stand in partition"), "{}", ran.err);
+}
+
+#[test]
 fn what_is_missing_all_together_is_suspicious_at_any_size() {
     let (sandbox, dump) = old();
     let conf = sandbox.file("old.conf");

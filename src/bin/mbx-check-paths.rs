@@ -72,6 +72,10 @@ struct Options {
     #[arg(long)]
     keep: bool,
 
+    /// Look for nothing; with --report: where each mailbox would be looked for
+    #[arg(short = 'n', long, conflicts_with_all = ["missing", "fill", "orphans", "keep", "max_missing", "null"])]
+    dry_run: bool,
+
     /// Abort the list if more than N entries, or P% of them, are missing
     #[arg(long, value_name = "N|P%")]
     max_missing: Option<Limit>,
@@ -114,6 +118,7 @@ struct Check {
     orphans_file: Option<SideList>,
     orphans: Option<Orphans>,
     keep: bool,
+    dry_run: bool,
     max_missing: Option<Limit>,
     wants_fill: bool,
     fill: Option<Fill>,
@@ -148,6 +153,19 @@ impl Check {
             self.partitions.insert(entry.partition().to_vec(), opened);
         }
         self.partitions.get_mut(entry.partition()).ok_or_else(|| Stop::Trouble("a partition that was lost".to_string()))
+    }
+
+    /// A mailbox that is not looked for: where would it be, and where will it have to be?
+    fn foretell(&mut self, entry: &Entry<'_>, report: &mut Report) -> Result<Verdict, Stop> {
+        let there = match &mut self.ahead {
+            Some(ahead) => ahead.tell(entry, &self.dir, report)?,
+            None => None,
+        };
+        self.to_move += u64::from(there.is_some());
+        if let Some(table) = &mut self.table {
+            table.row(entry, self.roster.of(entry)?, &self.dir, None, there)?;
+        }
+        Ok(Verdict::Pass)
     }
 
     /// A mailbox that is there: what does its entry lack?
@@ -232,7 +250,7 @@ fn holds_a_directory(root: &Path) -> Result<bool, Stop> {
 
 impl Filter for Check {
     fn looks_ahead(&self) -> bool {
-        self.asker.wants_ahead()
+        !self.dry_run && self.asker.wants_ahead()
     }
 
     fn ahead(&mut self, entry: &Entry<'_>) {
@@ -297,6 +315,9 @@ impl Filter for Check {
         if let Some(Err(refusal)) = self.ahead.as_ref().map(|ahead| ahead.takes(entry)) {
             return Ok(Verdict::Refuse(refusal));
         }
+        if self.dry_run {
+            return self.foretell(entry, report);
+        }
         let partition = self.partition(entry)?;
         partition.entries += 1;
         let place = Arc::clone(&partition.place);
@@ -313,7 +334,7 @@ impl Filter for Check {
             self.to_move += u64::from(there.is_some());
         }
         if let Some(table) = &mut self.table {
-            table.row(entry, &place, &self.dir, &found, there)?;
+            table.row(entry, &place.roots, &self.dir, Some(&found), there)?;
         }
         if let Found::Header { moved, facts } = found {
             self.not_moved += u64::from(!moved);
@@ -355,55 +376,57 @@ impl Filter for Check {
         }
         // The reason is to stand last.
         report.flush_alike();
-        match self.max_missing {
-            Some(limit) if limit.exceeded(self.missing, self.looked_up) => {
+        let exceeded = self.max_missing.map(|limit| (limit, limit.exceeded(self.missing, self.looked_up)));
+        let mut suspicious: Vec<_> = self
+            .partitions
+            .iter()
+            .filter(|(_, part)| {
+                (part.missing >= SUSPICIOUS && part.missing * 2 > part.entries)
+                    || (part.missing >= ALL_OF && part.missing == part.entries)
+            })
+            .filter(|_| exceeded.is_none_or(|(_, exceeded)| exceeded))
+            .collect();
+        suspicious.sort_by_key(|(name, _)| *name);
+        for (name, part) in &suspicious {
+            report.told(
+                "partition missing",
+                format_args!(
+                    "{} of {} mailboxes of partition {} are missing at {}{}",
+                    Count(part.missing),
+                    Count(part.entries),
+                    Name(name),
+                    show(part.place.roots.of(MetaFile::Header)),
+                    self.elsewhere(name, part)
+                ),
+            );
+        }
+        let (all, missing) = self.with_domain;
+        match exceeded {
+            Some((limit, true)) => {
                 return Err(Stop::Refused(format!(
                     "{} of {} mailboxes are missing; --max-missing allows {limit}",
                     Count(self.missing),
                     Count(self.looked_up)
                 )));
             }
+            // A limit of one's own replaces the rules below, and --keep only reports.
             Some(_) => {}
-            None => {
-                let mut suspicious: Vec<_> = self
-                    .partitions
-                    .iter()
-                    .filter(|(_, part)| {
-                        (part.missing >= SUSPICIOUS && part.missing * 2 > part.entries)
-                            || (part.missing >= ALL_OF && part.missing == part.entries)
-                    })
-                    .collect();
-                suspicious.sort_by_key(|(name, _)| *name);
-                for (name, part) in &suspicious {
-                    report.told(
-                        "partition missing",
-                        format_args!(
-                            "{} of {} mailboxes of partition {} are missing at {}{}",
-                            Count(part.missing),
-                            Count(part.entries),
-                            Name(name),
-                            show(part.place.roots.of(MetaFile::Header)),
-                            self.elsewhere(name, part)
-                        ),
-                    );
-                }
-                let (all, missing) = self.with_domain;
-                if self.keep {
-                    // It only reports.
-                } else if missing >= ALL_OF && missing == all && suspicious.is_empty() {
-                    return Err(Stop::Refused(format!(
-                        "all {} mailboxes with a domain are missing: does virtdomains of the configuration fit the \
-                         spool? (--max-missing if it is right)",
-                        Count(all)
-                    )));
-                } else if !suspicious.is_empty() {
-                    return Err(Stop::Refused(
-                        "more than half of a partition is missing: a wrong map, or a disk that is not mounted? \
-                         (--max-missing if it is right)"
-                            .to_string(),
-                    ));
-                }
+            None if self.keep => {}
+            None if !suspicious.is_empty() => {
+                return Err(Stop::Refused(
+                    "more than half of a partition is missing: a wrong map, or a disk that is not mounted? \
+                     (--max-missing if it is right)"
+                        .to_string(),
+                ));
             }
+            None if missing >= ALL_OF && missing == all => {
+                return Err(Stop::Refused(format!(
+                    "all {} mailboxes with a domain are missing: does virtdomains of the configuration fit the spool? \
+                     (--max-missing if it is right)",
+                    Count(all)
+                )));
+            }
+            None => {}
         }
         if let Some(orphans) = &mut self.orphans {
             orphans.end(report)?;
@@ -433,7 +456,7 @@ fn main() -> ExitCode {
 }
 
 fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
-    let mut side = SideFiles::beside(&options.files, &options.spool.config);
+    let mut side = SideFiles::beside(&options.files, options.spool.files());
     let (conf, roster) =
         options.spool.partitions(&options.common, "--partition", &options.partition, Roots::of_data)?;
     let reader = server_user(&conf, report)?;
@@ -450,6 +473,7 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
         orphans_file: side.list(options.orphans.as_deref(), "--orphans")?,
         orphans: None,
         keep: options.keep,
+        dry_run: options.dry_run,
         max_missing: options.max_missing,
         wants_fill: options.fill,
         fill: None,

@@ -174,7 +174,7 @@ fn main() -> ExitCode {
 }
 
 fn mkmeta(options: Options, report: &mut Report) -> Result<Account, Stop> {
-    let mut side = SideFiles::beside(&options.files, &options.spool.config);
+    let mut side = SideFiles::beside(&options.files, options.spool.files());
     let (conf, roster) = options.spool.partitions(&options.common, "--meta", &options.meta, Roots::of_meta)?;
     let between = Run::between(&options.common, &options.rejects, &options.files, &mut side)?;
     let rules = Rules {

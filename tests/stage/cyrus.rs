@@ -5,6 +5,7 @@
 
 use super::Sandbox;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -62,10 +63,16 @@ pub fn move_in(sandbox: &Sandbox) {
     for dir in ["conf", "conf/db", "conf/socket"] {
         std::fs::create_dir(sandbox.path().join(dir)).unwrap();
     }
-    let realm = new.lines().find_map(|line| line.strip_prefix("servername: ")).unwrap();
-    let sasldb = sandbox.file("sasldb2");
-    sandbox.sh(&format!("echo {PASSWORD} | {SASLPASSWD} -p -c -f {sasldb} -u {realm} \"{ADMIN}\"")).expect(0);
+    give_password(sandbox, ADMIN);
     hand_over(sandbox.path());
+}
+
+/// Lets a user log in.
+pub fn give_password(sandbox: &Sandbox, user: &str) {
+    let conf = String::from_utf8(sandbox.read("new.conf")).unwrap();
+    let realm = conf.lines().find_map(|line| line.strip_prefix("servername: ")).unwrap();
+    let sasldb = sandbox.file("sasldb2");
+    sandbox.sh(&format!("echo {PASSWORD} | {SASLPASSWD} -p -c -f {sasldb} -u {realm} \"{user}\"")).expect(0);
 }
 
 /// A running master with one service, imap.
@@ -105,12 +112,17 @@ impl Server {
 
     /// Logs the administrator in.
     pub fn log_in(&mut self) -> Session {
+        self.log_in_as(&format!("{ADMIN}+dav"))
+    }
+
+    /// Logs somebody in who has a password.
+    pub fn log_in_as(&mut self, user: &str) -> Session {
         let stream = self.connect();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut session = Session { stream: BufReader::new(stream), commands: 0 };
         let greeting = session.line();
         assert_eq!(greeting[1].text(), "OK", "{greeting:?}");
-        session.ask(&format!("LOGIN {ADMIN}+dav {PASSWORD}")).ok();
+        session.ask(&format!("LOGIN {user} {PASSWORD}")).ok();
         session
     }
 
@@ -151,6 +163,40 @@ impl Drop for Server {
             let _ = self.master.wait();
         }
     }
+}
+
+/// What a mailbox holds: UIDVALIDITY, and the flags of each UID. Not \Recent, which is the session's, nor \Seen: what
+/// the administrator has seen is nobody's, and what the users have seen is in files of their own up to 2.3.
+#[derive(Debug, PartialEq)]
+pub struct Content {
+    pub uidvalidity: u32,
+    pub flags: BTreeMap<u32, BTreeSet<String>>,
+}
+
+/// Opens a mailbox without changing it. Where the administrator may not, he gives himself the right.
+pub fn open(session: &mut Session, mailbox: &str) -> Result<Content, Reply> {
+    let mut opened = session.ask(&format!("EXAMINE {mailbox}"));
+    if opened.status == "NO Permission denied" {
+        session.ask(&format!("DELETEACL {mailbox} -anyone")).ok();
+        session.ask(&format!("SETACL {mailbox} {} lrs", ADMIN)).ok();
+        opened = session.ask(&format!("EXAMINE {mailbox}"));
+    }
+    if !opened.is_ok() {
+        return Err(opened);
+    }
+    let uidvalidity = opened.after("OK").find_map(|of| of[0].text().strip_prefix("[UIDVALIDITY ")).unwrap();
+    let uidvalidity = uidvalidity.split_once(']').unwrap().0.parse().unwrap();
+    let (exists, _) = opened.numbered("EXISTS").next().unwrap();
+    let mut flags = BTreeMap::new();
+    if exists > 0 {
+        for (_, message) in session.ask("FETCH 1:* (UID FLAGS)").ok().numbered("FETCH") {
+            let items: BTreeMap<_, _> = message[0].list().chunks(2).map(|item| (item[0].text(), &item[1])).collect();
+            let set = items["FLAGS"].list().iter().map(Value::text).filter(|f| !["\\Recent", "\\Seen"].contains(f));
+            flags.insert(items["UID"].text().parse().unwrap(), set.map(str::to_string).collect());
+        }
+    }
+    assert_eq!(exists, flags.len(), "{mailbox}");
+    Ok(Content { uidvalidity, flags })
 }
 
 /// One thing in an answer of the server.

@@ -1,0 +1,35 @@
+#!/bin/sh
+# Moves what the new server looks for elsewhere; `make load' writes work/moves.sh of this and of a line for each move.
+# Run again it goes on where it was stopped: what is not there any more has gone before, or gone along with another.
+set -eu
+umask 077
+
+# A mailbox and what lies below it.
+whole() {
+    if test -e "$1" && test ! -e "$2"; then
+        mkdir -p "${2%/*}"
+        mv "$1" "$2"
+    else
+        alone "$1" "$2"
+    fi
+}
+
+# A mailbox without what lies below it.
+alone() {
+    test -d "$1" || return 0
+    mkdir -p "$2"
+    find "$1/." ! -name . -prune ! -type d -exec mv {} "$2" \;
+    rmdir "$1" 2>/dev/null || test -d "$1"
+}
+
+file() {
+    test -f "$1" || return 0
+    mkdir -p "${2%/*}"
+    mv "$1" "$2"
+}
+
+# bob.seen, bob.sub and the like
+files() {
+    for each in "$1".*; do file "$each" "$2.${each#"$1".}"; done
+}
+

@@ -1,0 +1,517 @@
+#!/bin/sh
+# The steps of the Makefile beside this file, which sets every variable in capitals; one step for each call.
+# Nothing here judges a mailbox: that is the filters' (mbx(7)). What is left is which disk, which file, which moment.
+# shellcheck disable=SC2086 # MAP, ACL, AS_CYRUS and RSYNC are lists of words
+set -eu
+LC_ALL=C
+export LC_ALL
+tab=$(printf '\t')
+
+say() { printf 'migrate: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# conf OPTION FILE: the value of an option of an imapd.conf; nothing if it is not set.
+conf() {
+    awk -v want="$1" '
+        function read_conf(file,   line, more, key, value) {
+            while ((more = getline line <file) > 0) {
+                while (line ~ /\\$/ && (getline more <file) > 0) line = substr(line, 1, length(line) - 1) more
+                sub(/^[ \t]+/, "", line); sub(/[ \t\r]+$/, "", line)
+                if (line ~ /^#/ || !index(line, ":")) continue
+                key = tolower(substr(line, 1, index(line, ":") - 1))
+                value = substr(line, index(line, ":") + 1); sub(/^[ \t]+/, "", value)
+                if (key == "@include") read_conf(value)
+                else if (key == want) found = value
+                else if (key == "imap_" want) own = value
+            }
+            if (more < 0) { print "migrate: " file ": cannot be read" >"/dev/stderr"; exit 1 }
+        }
+        BEGIN { read_conf(ARGV[1]); print own != "" ? own : found }' "$2"
+}
+
+# since RELEASE MAJOR MINOR: is the release this one or a later one?
+since() {
+    rest=${1#*.}
+    test "${1%%.*}" -gt "$2" || { test "${1%%.*}" -eq "$2" && test "${rest%%[!0-9]*}" -ge "$3"; }
+}
+
+quoted() { printf "'%s'" "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")"; }
+
+# The database of the new server.
+db() {
+    path=$(conf mboxlist_db_path "$NEW_CONF")
+    echo "${path:-$(conf configdirectory "$NEW_CONF")/mailboxes.db}"
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The list of the old server, as it came and sealed for the new one.
+
+take() {
+    mkdir -p "$W"
+    case $(id -un) in
+    root | "$CYRUS_USER") ;;
+    *) die "run make as root or as $CYRUS_USER: nobody else can read the spool and write the list" ;;
+    esac
+    for file in "$OLD_CONF" "$NEW_CONF"; do
+        test -r "$file" || die "$file: cannot be read; config.mk tells where it is"
+    done
+    sh -c "$DUMP" </dev/null >"$W/old.dump.new" ||
+        die "the old server's list was not printed: status $? of: $DUMP"
+    mv "$W/old.dump.new" "$W/old.dump"
+    # 1 also tells of refused entries; whether the list is whole stands at its end.
+    mbx-parse --from "$FROM" --to "$TO" ${DROP:+--drop "$DROP"} --seal --reject "$W/refused.by-release" \
+        "$W/old.dump" >"$W/old.list.new" 2>"$W/take.log" || true
+    case $(tail -n 1 "$W/old.list.new") in
+    '!mbx-end '*) mv "$W/old.list.new" "$W/old.list" ;;
+    *) cat "$W/take.log" >&2; die "the old server's list is not whole, or not of $FROM: see above, and $W/old.dump" ;;
+    esac
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Which directory of the old host becomes which of this one.
+
+# old name, new name of each partition of the list
+partitions() {
+    mbx-parse -q --format tsv "$W/old.list" | awk -F '\t' 'NR > 1 && $3 == "" && $4 != "" && $4 != "(null)" { print $4 }' |
+        sort -u | while read -r old; do
+        new=$old
+        for pair in $MAP; do
+            case $pair in "$old="*) new=${pair#*=} ;; esac
+        done
+        printf '%s\t%s\n' "$old" "$new"
+    done
+}
+
+# kind, old directory, new directory, new partition: of partitions with their metadata and archives, and of users' files
+copies() {
+    partitions >"$W/partitions.new"
+    twice=$(cut -f 2 "$W/partitions.new" | sort | uniq -d | head -n 1)
+    test -z "$twice" ||
+        die "MAP makes $twice of more than one partition: rsync --delete would remove the one as it copies the other"
+    while IFS=$tab read -r old new; do
+        for kind in partition metapartition archivepartition; do
+            here=$(conf "$kind-$old" "$OLD_CONF")
+            there=$(conf "$kind-$new" "$NEW_CONF")
+            case $kind,$here,$there in
+            partition,,*)
+                die "$OLD_CONF: no partition-$old, but the list has mailboxes in it: is it the old host's imapd.conf?" ;;
+            partition,*,) die "$NEW_CONF: no partition-$new, which partition $old is to become: see MAP in config.mk" ;;
+            *,,) ;;
+            *,,*) printf 'new\t-\t%s\t%s\n' "$there" "$new" ;;
+            *,*,) die "$NEW_CONF: no $kind-$new, but the old host has $kind-$old: declare one" ;;
+            *) printf '%s\t%s\t%s\t%s\n' "$kind" "$here" "$there" "$new" ;;
+            esac
+        done
+    done <"$W/partitions.new"
+    mv "$W/partitions.new" "$W/partitions"
+    here=$(conf configdirectory "$OLD_CONF")
+    there=$(conf configdirectory "$NEW_CONF")
+    for kind in user quota domain; do
+        printf '%s\t%s\t%s\t-\n' $kind "$here/$kind" "$there/$kind"
+    done
+    here=$(sievedir "$OLD_CONF")
+    there=$(sievedir "$NEW_CONF")
+    test -z "$here" || test -z "$there" || printf 'sieve\t%s\t%s\t-\n' "$here" "$there"
+}
+
+# Where scripts are, if not with the users' own files.
+sievedir() {
+    test "$(switch_of "$(conf sieveusehomedir "$1")")" = yes || { found=$(conf sievedir "$1"); echo "${found:-/usr/sieve}"; }
+}
+
+switch_of() {
+    case $1 in 1* | y* | t* | on) echo yes ;; 0* | n* | f* | of*) echo no ;; *) echo "$1" ;; esac
+}
+
+from() { printf '%s%s/' "${OLD:+$OLD:}" "$1"; }
+
+# rsyncs OPTION...: the copies as commands, one a line
+rsyncs() {
+    while IFS=$tab read -r kind here there _; do
+        # An upgrade in place has nothing to copy.
+        test "$kind" = new || test "$OLD$here" = "$there" ||
+            echo "$RSYNC${1:+ $*} $(quoted "$(from "$here")") $(quoted "$there/")"
+    done <"$W/copies"
+}
+
+# on_the_old_host KIND DIRECTORY: is it there, and not the place where a disk should be?
+on_the_old_host() {
+    if rsync --list-only "$(from "$2")" </dev/null >"$W/listed" 2>"$W/listed.log"; then
+        case $1 in
+        *partition)
+            awk '/^d/ && $NF != "." && $NF != "lost+found" { found = 1 } END { exit !found }' "$W/listed" ||
+                die "$(from "$2") holds no mailbox: is the old host's disk mounted? Nothing was copied from there"
+            ;;
+        esac
+        return
+    fi
+    # A server without quotas, domains or scripts has no directories for them.
+    case $1 in
+    *partition) ;;
+    *) grep -q 'No such file' "$W/listed.log" && return 1 ;;
+    esac
+    cat "$W/listed.log" >&2
+    die "$(from "$2") cannot be listed: see above, and OLD and OLD_CONF in config.mk"
+}
+
+copy() {
+    test ! -e "$W/arranging" || half_way
+    all_copies
+    test "$COPY" = yes || { touch "$W/copied"; return; }
+    stopped
+    while IFS=$tab read -r kind _ there _; do
+        case $kind in
+        *partition)
+            test -d "$there" || die "$there: is not there. Mount it, or make it if it is to be new"
+            test ! -e "$W/copied" || test -n "$(find "$there/." ! -name . -prune -type d ! -name lost+found)" ||
+                die "$there held mailboxes at the last rehearsal and is empty now: is the disk mounted?"
+            ;;
+        esac
+    done <"$W/copies"
+    rsyncs >"$W/rsync.sh"
+    while read -r line; do
+        # 24: files vanished while they were copied, as they do while the old server runs.
+        sh -c "$line" </dev/null || test $? -eq 24 || die "failed: $line"
+    done <"$W/rsync.sh"
+    touch "$W/copied"
+}
+
+# The copies that there is something to make of.
+all_copies() {
+    copies >"$W/copies.new"
+    if test "$COPY" = yes; then
+        while IFS=$tab read -r kind here there of; do
+            test "$kind" = new || on_the_old_host "$kind" "$here" || continue
+            printf '%s\t%s\t%s\t%s\n' "$kind" "$here" "$there" "$of"
+        done <"$W/copies.new" >"$W/copies"
+    else
+        mv "$W/copies.new" "$W/copies"
+    fi
+}
+
+# Has the old server changed anything since the last copy?
+synced() {
+    all_copies
+    test "$COPY" = yes || { say 'COPY = no: that the whole spool has come is for you to know'; return; }
+    rsyncs --dry-run --itemize-changes >"$W/rsync.sh"
+    while read -r line; do sh -c "$line" </dev/null || die "failed: $line"; done <"$W/rsync.sh" >"$W/differences"
+    test ! -s "$W/differences" || {
+        head -n 10 "$W/differences" >&2
+        die "the old host's disks and the copy differ in $(wc -l <"$W/differences") files (all in $W/differences):" \
+            'stop the old server, make rehearse, and make load again; or MAP is another than it was then'
+    }
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What must move on this host, because the new server looks elsewhere.
+
+# places REPORT: of the mailboxes that a report of mbx-check-paths names: how to move, directory on the old host, here
+# after the copy, here when the new server starts
+places() {
+    awk -F '\t' -v copies="$W/copies" '
+        function field(text) {    # of a tsv file: in quotes if it holds some
+            if (text ~ /^".*"$/) { text = substr(text, 2, length(text) - 2); gsub(/""/, "\"", text) }
+            return text
+        }
+        function below(root, dir) { return index(dir, root "/") == 1 ? substr(dir, length(root) + 2) : "" }
+        BEGIN {
+            while ((getline line <copies) > 0) {
+                split(line, column, "\t")
+                if (column[4] != "-") { n++; kind[n] = column[1]; old[n] = column[2]; new[n] = column[3]; of[n] = column[4] }
+            }
+        }
+        NR > 1 && $4 != "missing" {
+            dir = field($3); there = field($5)
+            for (i = 1; i <= n; i++) if (of[i] == $2 && below(new[i], dir) != "") break
+            if (i > n) next
+            is = below(new[i], dir); shall = there == "" ? is : below(new[i], there)
+            # What lies below public goes elsewhere than public does, what lies below user.bob goes along with it.
+            name = field($1); sub(/^[^!]*!/, "", name)
+            how = index(name, ".") ? "whole" : "alone"
+            for (i = 1; i <= n; i++)
+                if (of[i] == $2 && kind[i] != "new") print how, old[i] "/" is, new[i] "/" is, new[i] "/" shall
+        }' OFS='\t' "$1"
+}
+
+# The same of users: \Seen and subscriptions, quotas, and scripts are in directories of one letter whatever
+# hashimapspool says, which is that of a hashed spool (dir_hash_c). So mbx-check-paths is asked about such spools.
+users() {
+    for host in OLD NEW; do
+        case $host in OLD) file=$OLD_CONF ;; NEW) file=$NEW_CONF ;; esac
+        for option in fulldirhash virtdomains defaultdomain; do
+            value=$(conf $option "$file")
+            test -z "$value" || echo "$option: $value"
+        done >"$W/$host.hash"
+        { echo 'hashimapspool: yes' && cut -f 1 "$W/partitions" | sed 's|.*|partition-&: /&|'; } >>"$W/$host.hash"
+    done
+    hashed users OLD
+    # A quota is found by the name as it stands, on 3.6.1 too: carol^smith has another letter there than her files.
+    hashed quotas-here OLD --layout 2.5.17
+    hashed quotas-there NEW --layout 2.5.17
+    if since "$TO" 3 6; then dots=1; else dots=0; fi
+    awk -F '\t' -v copies="$W/copies" -v dots=$dots '
+        # /partition/[domain/D/example.com/]L/user/bob
+        function take_apart(dir, part) {
+            sub(/^\/[^\/]*\//, "", dir); part["domain"] = ""
+            if (match(dir, /^domain\/.\/[^\/]*\//)) { part["domain"] = substr(dir, 8, RLENGTH - 7); dir = substr(dir, RLENGTH + 1) }
+            part["letter"] = substr(dir, 1, 1) "/"
+        }
+        function under(kind, domain, between) {
+            return domain == "" ? "/" : "/" (kind == "sieve" ? "domain/" : "") domain between
+        }
+        function say(how, kind, between, is, shall) {
+            if (substr(was["domain"], 2) != substr(will["domain"], 2)) return
+            root = was["domain"] == "" || kind == "sieve" ? kind : "domain"
+            is = under(kind, was["domain"], between) was["letter"] is
+            shall = under(kind, will["domain"], between) will["letter"] shall
+            if (root in old && is != shall) print how, old[root] is, new[root] is, new[root] shall
+        }
+        BEGIN {
+            while ((getline line <copies) > 0) {
+                split(line, column, "\t")
+                if (column[4] == "-") { old[column[1]] = column[2]; new[column[1]] = column[3] }
+            }
+        }
+        FNR == 1 { file++ }
+        FNR == 1 || $1 ~ /"/ { next }
+        { name = $1; sub(/^[^!]*!/, "", name) }
+        file == 1 { here[$1] = $3; next }
+        file == 2 && $1 in here { take_apart(here[$1], was); take_apart($3, will); say("file", "quota", "quota/", name, name) }
+        file == 3 && name ~ /^user\.[^.]*$/ {
+            take_apart($3, was); take_apart($5 == "" ? $3 : $5, will)
+            sub(/^user\./, "", name); dotted = name; gsub(/\^/, ".", dotted)
+            # 3.6.1 has carol.smith.sub, and carol.smith for her scripts; of earlier releases nobody has asked, so both
+            # names are looked for.
+            for (n = 1; n <= (dotted == name ? 1 : 2); n++) {
+                is = n == 1 ? name : dotted; shall = dots ? dotted : is
+                say("files", "user", "user/", is, shall)
+                say("whole", "sieve", "", is, shall)
+            }
+        }' OFS='\t' "$W/quotas-here.tsv" "$W/quotas-there.tsv" "$W/users.tsv"
+}
+
+# hashed REPORT HOST OPTION...: where a spool hashed as this host hashes would have each mailbox
+hashed() {
+    report=$1
+    host=$2
+    shift 2
+    mbx-check-paths -nq -C "$W/NEW.hash" --old-conf "$W/$host.hash" "$@" --report "$W/$report.tsv" --reject /dev/null \
+        "$W/old.list" >/dev/null 2>"$W/hashed.log" || test $? -eq 1 || { cat "$W/hashed.log" >&2; die 'see above'; }
+}
+
+# plan.tsv or night.tsv: everything that must move, without what stays; two mailboxes that would meet are told.
+moves() {
+    { places "$1" && users; } >"$2.new"
+    awk -F '\t' '
+        $1 == "whole" || $1 == "alone" { is[$3] = 1; if ($3 != $4) shall[$4] = $3 }
+        END { for (dir in shall) if (dir in is) { print shall[dir] " -> " dir; exit } }' "$2.new" >"$W/meet"
+    test ! -s "$W/meet" ||
+        die "$(cat "$W/meet"): another mailbox is there. Keep the old hashing in $NEW_CONF, or rename one of the two"
+    mv "$2.new" "$2"
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The list for the new server.
+
+# make_list FILE: the list through the filters, into FILE if the guard lets it out
+make_list() {
+    fill=
+    if since "$TO" 3 6 && ! since "$FROM" 3 6; then fill=--fill; fi
+    if test "$ACL" = no || ! since "$TO" 2 3; then set -- "$1" cat; else set -- "$1" mbx-acl-rewrite $ACL; fi
+    list=$1
+    shift
+    cat "$W/take.log" >&2
+    baseline=
+    test ! -e "$W/rehearsed.list" || baseline="--baseline $W/rehearsed.list --max-lost $MAX_LOST"
+    mbx-remap-part $MAP -C "$NEW_CONF" <"$W/old.list" |
+        "$@" |
+        mbx-check-paths -C "$NEW_CONF" --old-conf "$OLD_CONF" $fill --max-missing "$MAX_MISSING" \
+            --missing "$W/missing" --reject "$W/refused.by-disk" --report "$W/places.tsv" |
+        mbx-count-guard --sealed --min "$MIN" $baseline >"$list.new" ||
+        die "the list was not let out, see above. Nothing was loaded. Thresholds are in config.mk;" \
+            "if mailboxes of the last rehearsal are meant to be gone: rm $W/rehearsed.list, and make rehearse"
+    for by in release disk; do
+        test ! -s "$W/refused.by-$by" || mbx-parse -q --allow-empty --format tsv "$W/refused.by-$by" | sed 1d
+    done | cut -f 1 >"$W/refused"
+    test "$(wc -l <"$W/refused")" -le "$MAX_REFUSED" || {
+        head -n 20 "$W/refused" >&2
+        die "these $(wc -l <"$W/refused") (all in $W/refused) cannot come along, the reasons stand above: rename them on" \
+            "the old server, or allow MAX_REFUSED = $(wc -l <"$W/refused") in config.mk"
+    }
+    moves "$W/places.tsv" "$W/night.tsv"
+    # What would be done on metapartitions, and can it be done?
+    metadata -n <"$list.new"
+    mv "$list.new" "$list"
+}
+
+# metadata OPTION...: what metapartition_files wants apart; the list is on standard input
+metadata() {
+    owner=
+    test -z "$AS_CYRUS" || owner="--owner $CYRUS_USER"
+    mbx-mkmeta -C "$NEW_CONF" --from "$FROM" --to "$TO" $owner --move "$@" >/dev/null ||
+        die "the metadata of some mailboxes cannot be moved, see above; mbx-mkmeta(1) tells what to do"
+}
+
+half_way() { die 'a load is half way, or done: make load ends it, make rollback undoes it'; }
+
+rehearse() { make_list "$W/rehearsed.list"; }
+
+rehearsed() {
+    test ! -e "$W/arranging" || half_way
+    say "rehearsed: $W/rehearsed.list is what would be loaded; left out: $W/refused, $W/missing"
+}
+
+final() {
+    test -e "$W/rehearsed.list" || die 'nothing was rehearsed: make rehearse'
+    stopped
+    synced
+    make_list "$W/final.list"
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The load.
+
+# Refuses while a server works on what is to be changed, or would undo it when it starts.
+stopped() {
+    dir=$(conf configdirectory "$NEW_CONF")
+    pid=$(cat "$MASTER_PID" 2>/dev/null) || pid=
+    if test -n "$pid" && test -d "/proc/${pid%%[!0-9]*}"; then
+        die "a master runs here ($MASTER_PID: $pid): stop it"
+    fi
+    # Where there is no pid file: who listens, and who has the list open?
+    socket=$(awk -v dir="$dir/socket/" 'index($8, dir) == 1 { print $8; exit }' /proc/net/unix)
+    test -z "$socket" || die "a server listens at $socket: stop it"
+    open=$(find /proc/[0-9]*/fd -lname "$(db)" 2>/dev/null | head -n 1) || true
+    test -z "$open" || die "process $(echo "$open" | cut -d / -f 3) has $(db) open: stop the server"
+    # On a back end of a murder that has got another name it deletes every local mailbox.
+    old=$(conf servername "$OLD_CONF")
+    new=$(conf servername "$NEW_CONF")
+    if test -z "$new" || test "$old" != "$new"; then
+        pushes=$(awk '{ sub(/^[ \t]*#.*/, "") } /^[ \t]*START/ { on = 1 } on && /ctl_mboxlist.*[ \t]-[a-z]*m/ { print NR; exit }
+            on && /^[ \t]*}/ { on = 0 }' "$CYRUS_CONF") || die "$CYRUS_CONF: cannot be read; CYRUS_CONF in config.mk tells where it is"
+        test -z "$pushes" ||
+            die "$CYRUS_CONF:$pushes: START runs ctl_mboxlist -m, and servername is '$new' here, '$old' on the old host:" \
+                'mailboxes that the mupdate master knows by the other name would be deleted. Take the line out, rename' \
+                'the back end in the murder (mbx-remap-part --server), and put the line back'
+    fi
+}
+
+# 3.1.9 and later print intermediates only if asked.
+printing() { if since "$TO" 3 2; then echo -dy; else echo -d; fi; }
+
+# Into a database of its own; the server's is not touched.
+aside() {
+    stopped
+    db=$(db)
+    eat=
+    # A sync for each entry is for a database that is in use; this one is synced once.
+    if command -v eatmydata >/dev/null; then eat=eatmydata; fi
+    $AS_CYRUS rm -f "$db.new"
+    ctl="$AS_CYRUS $eat $(quoted "$CYRUS_BIN/ctl_mboxlist") -C $(quoted "$NEW_CONF") -f $(quoted "$db.new")"
+    mbx-count-guard --to "$TO" --min "$MIN" --verify "$ctl $(printing)" "$W/final.list" -- sh -c "exec $ctl -u" ||
+        die "the load into $db.new failed, see above; $db is as it was. Mend it, and make load again"
+    sync "$db.new"
+    touch "$W/verified"
+}
+
+# What the new server looks for elsewhere. From here on the copy is not the old server's any more.
+arrange() {
+    stopped
+    touch "$W/arranging"
+    {
+        cat "${0%/*}/move.sh"
+        awk -F '\t' '$3 != $4' "$W/night.tsv" | sort -t "$tab" -k 3 | while IFS=$tab read -r how _ is shall; do
+            echo "$how $(quoted "$is") $(quoted "$shall")"
+        done
+    } >"$W/moves.sh"
+    $AS_CYRUS sh <"$W/moves.sh" || die "a directory could not be moved, see above: mend it, and make load again ($W/moves.sh)"
+    metadata --layout "$TO" <"$W/final.list"
+    touch "$W/arranged"
+}
+
+switch() {
+    stopped
+    db=$(db)
+    # Killed behind the rename, there is nothing more to switch to.
+    if test -e "$db.new"; then
+        if test -e "$db" && test ! -e "$db.before"; then $AS_CYRUS ln "$db" "$db.before"; fi
+        $AS_CYRUS mv "$db.new" "$db"
+        sync "$db"
+    fi
+    verify
+    touch "$W/switched"
+}
+
+loaded() {
+    say "loaded: $(db) is the new list$(test ! -e "$(db).before" || echo ", $(db).before the one before"). Start the server."
+}
+
+# The server's own list is what was meant, and every mailbox is where it will look.
+verify() {
+    test -e "$W/final.list" || die 'nothing was loaded: make load'
+    mbx-parse -q --from "$TO" --to "$TO" --seal -- $AS_CYRUS "$CYRUS_BIN/ctl_mboxlist" -C "$NEW_CONF" "$(printing)" |
+        mbx-check-paths -q -C "$NEW_CONF" --layout "$TO" --max-missing 0 |
+        mbx-count-guard --sealed --against "$W/final.list" >/dev/null ||
+        die 'the server has not what was meant, see above. If users have changed it since, that is theirs;' \
+            'if not: make rollback'
+}
+
+rollback() {
+    stopped
+    db=$(db)
+    if test -e "$W/switched" || { test -e "$W/arranged" && test ! -e "$db.new"; }; then
+        $AS_CYRUS mv "$db" "$db.undone"
+        test ! -e "$db.before" || $AS_CYRUS mv "$db.before" "$db"
+        say "rolled back: the list that was loaded is $db.undone. What users did here since the load is not on the old" \
+            'server: mail that was delivered, flags, folders, subscriptions and scripts. Look for it before you copy again,' \
+            'for the next make rehearse removes it from this host. The old server is as it was stopped: start it'
+    elif test -e "$W/arranging"; then
+        say "given up: $db was not touched. make rehearse brings the old server's directories again"
+    else
+        die 'nothing was loaded: there is nothing to undo'
+    fi
+    rm -f "$W/switched" "$W/arranged" "$W/arranging" "$W/verified" "$W/final.list"
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What will be.
+
+plan() {
+    copies >"$W/copies.new"
+    mv "$W/copies.new" "$W/copies"
+    printf '== The list of %s\n' "$FROM"
+    mbx-parse -q --from "$FROM" --summary "$W/old.dump"
+    printf '\n== What %s cannot hold, and what is left out\n' "$TO"
+    cat "$W/take.log"
+    printf '\n== What is copied; what the old host does not have is removed from this one\n'
+    rsyncs
+    mbx-remap-part -q $MAP -C "$NEW_CONF" <"$W/old.list" |
+        mbx-check-paths -nq -C "$NEW_CONF" --old-conf "$OLD_CONF" --report "$W/plan.places.tsv" \
+            --reject "$W/refused.by-disk" 2>"$W/plan.log" | tail -n 1 | grep -q '^!mbx-end' || {
+        cat "$W/plan.log" >&2
+        die 'the list, MAP and the two imapd.conf do not fit, see above'
+    }
+    moves "$W/plan.places.tsv" "$W/plan.tsv"
+    printf '\n== What will be in another directory (all in %s)\n' "$W/moves"
+    awk -F '\t' '$2 != $4 { print $2 " -> " $4 }' "$W/plan.tsv" >"$W/moves"
+    head -n 20 "$W/moves"
+    awk -F '\t' '$2 != $4 { n++; if ($3 != $4) m++ }
+        END { printf "%d directories and files; %d of them only by the copies above, %d are moved by make load\n", n, n - m, m }' \
+        "$W/plan.tsv"
+    printf '\n== What users will see\n'
+    default altnamespace no yes 'folders stand beside INBOX, not below it'
+    default unixhierarchysep no yes 'the hierarchy separator is a slash, not a dot'
+    default delete_mode immediate delayed 'deleted mailboxes stay below DELETED until cyr_expire takes them'
+    printf 'The old server has this as the left value, the new one as the right; to keep the left set it in %s\n' "$NEW_CONF"
+}
+
+# default OPTION BEFORE SINCE MEANING: whose default changed at 3.0
+default() {
+    old=$(conf "$1" "$OLD_CONF")
+    new=$(conf "$1" "$NEW_CONF")
+    if since "$FROM" 3 0; then old=${old:-$3}; else old=${old:-$2}; fi
+    if since "$TO" 3 0; then new=${new:-$3}; else new=${new:-$2}; fi
+    test "$(switch_of "$old")" = "$(switch_of "$new")" || printf '%s: %s -> %s (%s)\n' "$1" "$old" "$new" "$3: $4"
+}
+
+"$1"

@@ -1,0 +1,580 @@
+//! `examples/migrate` as an administrator runs it: two hosts side by side, `make plan`, `make rehearse`, `make load`,
+//! a real Cyrus 3.6.1 that starts on what was loaded, and whatever can go wrong in between.
+//!
+//! Skipped, loudly, where Cyrus is not installed; a failure under MBX_REQUIRE_CYRUS=1.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod stage;
+
+use stage::cyrus::{self, Server, Session, open, quote};
+use stage::{Ran, Sandbox};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// The old host, the new one, and the kit in a directory of that.
+struct Hosts {
+    old: Sandbox,
+    new: Sandbox,
+}
+
+/// The partitions of old are renamed as in 2006.
+const MAP: &str = "default=3 0=4";
+
+impl Hosts {
+    /// With the list and spool of a real server, and what `conf` replaces in the new host's imapd.conf.
+    fn of(release: &str, variant: &str, conf: &[(&str, &str)]) -> Option<Hosts> {
+        let programs = [cyrus::CTL_MBOXLIST, cyrus::MASTER, cyrus::IMAPD, cyrus::SASLPASSWD];
+        let here = cyrus::is_here(&programs) && cyrus::is_here(&["/usr/bin/rsync", "/usr/bin/make"]);
+        here.then(|| Hosts::furnished(Sandbox::of(release, variant), release, conf))
+    }
+
+    fn furnished(old: Sandbox, release: &str, conf: &[(&str, &str)]) -> Hosts {
+        let new = Sandbox::empty();
+        let path = |of: &Sandbox| of.path().to_str().unwrap().to_string();
+        let (here, there) = (path(&old), path(&new));
+        let mut old_conf = String::from_utf8(old.read("old.conf")).unwrap();
+        writeln!(old_conf, "sievedir: {here}/sieve").unwrap();
+        std::fs::create_dir(old.path().join("sieve")).unwrap();
+        let mut new_conf = old_conf.replace(&here, &there).replace("defaultpartition: default", "defaultpartition: 3");
+        for (from, to) in [("default", "3"), ("0", "4")] {
+            new_conf = new_conf.replace(&format!("partition-{from}: "), &format!("partition-{to}: "));
+            new_conf = new_conf.replace(&format!("/{from}\n"), &format!("/{to}\n"));
+        }
+        for (from, to) in conf {
+            assert!(new_conf.contains(from), "{from}");
+            new_conf = new_conf.replace(from, &to.replace("/new", &there));
+        }
+        for root in new_conf.lines().filter(|line| line.contains("partition-")) {
+            std::fs::create_dir_all(root.split_once(": ").unwrap().1).unwrap();
+        }
+        std::fs::create_dir(new.path().join("sieve")).unwrap();
+        new.write("old.conf", &new_conf);
+        std::fs::create_dir(new.path().join("kit")).unwrap();
+        for file in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/migrate")).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), new.path().join("kit").join(file.file_name())).unwrap();
+        }
+        new.write("kit/old.conf", &old_conf);
+        new.write("cyrus.conf", "START {\n  # push cmd=\"ctl_mboxlist -m\"\n}\nSERVICES {\n}\n");
+        cyrus::hand_over(old.path());
+        cyrus::move_in(&new);
+        let hosts = Hosts { old, new };
+        hosts.set(&format!(
+            "FROM = {release}\nOLD =\nDUMP = cat {here}/old.dump\nNEW_CONF = {there}/new.conf\n\
+             CYRUS_CONF = {there}/cyrus.conf\nMASTER_PID = {there}/master.pid\nMAP = {MAP}\nMIN = 90\n\
+             DROP = deletedprefix\nMAX_REFUSED = 3\n"
+        ));
+        hosts
+    }
+
+    /// Changes config.mk, where the last word counts.
+    fn set(&self, settings: &str) {
+        let config = String::from_utf8(self.new.read("kit/config.mk")).unwrap();
+        self.new.write("kit/config.mk", config + settings);
+    }
+
+    fn make(&self, goals: &str) -> Ran {
+        self.new.sh(&format!("cd kit && make {goals}"))
+    }
+
+    /// It ends with a failure that says what to do, and the server's own list is the one that it was.
+    #[track_caller]
+    fn fails(&self, goals: &str, says: &[&str]) {
+        let before = std::fs::read(self.new.path().join("conf/mailboxes.db")).ok();
+        let ran = self.make(goals);
+        assert_ne!(ran.status, 0, "{}", ran.tell());
+        for text in says {
+            assert!(ran.err.contains(text), "{text:?} is not said\n{}", ran.tell());
+        }
+        assert!(std::fs::read(self.new.path().join("conf/mailboxes.db")).ok() == before, "{goals}");
+    }
+
+    /// The list that was loaded.
+    fn list(&self) -> BTreeMap<String, serde_json::Value> {
+        serde_json::from_slice(&self.new.read("kit/work/final.list")).unwrap()
+    }
+
+    /// Starts the new server; every mailbox of the list opens as what it was, with as many messages as its directory on
+    /// the old host has.
+    #[track_caller]
+    fn every_mailbox_opens(&self) -> usize {
+        let conf = String::from_utf8(self.new.read("new.conf")).unwrap();
+        let slashes = conf.contains("unixhierarchysep: yes");
+        let dirs = String::from_utf8(self.new.read("kit/work/places.tsv")).unwrap();
+        let dirs = dirs.lines().skip(1).map(|row| row.split('\t').next().unwrap().replace("\"\"", "\""));
+        let night = String::from_utf8(self.new.read("kit/work/night.tsv")).unwrap();
+        let olds = night.lines().filter(|line| line.starts_with("whole\t") || line.starts_with("alone\t"));
+        let olds = olds.filter(|line| line.contains("/spool/")).map(|line| line.split('\t').nth(1).unwrap());
+        let olds: BTreeMap<_, _> = dirs.zip(olds).collect();
+        let mut server = Server::start(&self.new);
+        let mut session = server.log_in();
+        let list = self.list();
+        let mut messages = 0;
+        for (name, entry) in &list {
+            let outside = |local: &str| match slashes {
+                true => local.replace('.', "/").replace('^', "."),
+                false => local.to_string(),
+            };
+            let shown = match name.split_once('!') {
+                Some((domain, local)) => format!("{}@{domain}", outside(local)),
+                None => outside(name),
+            };
+            let content = open(&mut session, &quote(&shown)).unwrap_or_else(|answer| panic!("{name}: {answer:?}"));
+            assert_eq!(content.uidvalidity.to_string(), entry["uidvalidity"], "{name}");
+            let dir = Path::new(olds[name]);
+            let is_message = |file: &str| file.strip_suffix('.').is_some_and(|uid| uid.parse::<u32>().is_ok());
+            let files = std::fs::read_dir(dir).map(|files| {
+                files.filter(|file| is_message(file.as_ref().unwrap().file_name().to_str().unwrap())).count()
+            });
+            assert_eq!(content.flags.len(), files.unwrap_or(0), "{name}: {}", dir.display());
+            messages += content.flags.len();
+        }
+        println!("{} mailboxes opened, with {messages} messages", list.len());
+        list.len()
+    }
+}
+
+#[test]
+fn a_whole_migration_from_2_2_13() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    let plan = String::from_utf8(hosts.make("-j4 plan").expect(0).out).unwrap();
+    let (old, new) = (hosts.old.path().display(), hosts.new.path().display());
+    for line in [
+        "         103  entries\n".to_string(),
+        "          62  default\n".to_string(),
+        "shared.acl.a10\n".to_string(),
+        format!("rsync -aH --delete --exclude=/lost+found '{old}/spool/default/' '{new}/spool/3/'\n"),
+        format!("{old}/spool/0/Public -> {new}/spool/4/Public\n"),
+        "100 directories and files; 100 of them only by the copies above, 0 are moved by make load\n".to_string(),
+        "delete_mode: immediate -> delayed".to_string(),
+    ] {
+        assert!(plan.contains(&line), "{line}\n{plan}");
+    }
+    assert!(!plan.contains("altnamespace"), "{plan}");
+    hosts.fails("load", &["nothing was rehearsed: make rehearse"]);
+    hosts.make("-j4 rehearse").expect(0).says("rehearsed: work/rehearsed.list");
+    hosts.make("rehearse").expect(0);
+    hosts.make("-j4 load").expect(0).says("Start the server");
+    hosts.make("verify").expect(0);
+    hosts.make("load").expect(0).says("Start the server");
+    hosts.fails("rehearse", &["make load ends it, make rollback undoes it"]);
+    assert_eq!(hosts.every_mailbox_opens(), 100);
+}
+
+#[test]
+fn a_whole_migration_from_3_0_18() {
+    let Some(hosts) = Hosts::of("3.0.18", "flat", &[]) else { return };
+    hosts.set("DROP = deletedprefix,remote\n");
+    hosts.make("rehearse load").expect(0);
+    // By their number of old, 3.6 would take calendars for reserved names, and delete them in its recovery at start.
+    Server::start(&hosts.new).log_in().ask("NOOP").ok();
+    hosts.make("verify").expect(0);
+    let count = hosts.every_mailbox_opens();
+    assert!(count > 120, "{count}");
+}
+
+/// `carol^smith` is in another directory by 3.x's sum, and so are her files.
+#[test]
+fn what_3_0_hashes_otherwise_is_moved() {
+    moved_by_hash("2.4.22", "fullhash", &[]);
+}
+
+#[test]
+fn what_is_hashed_now_and_was_not_is_moved() {
+    moved_by_hash("2.2.13", "unixsep", &[("hashimapspool: no\n", "hashimapspool: yes\n")]);
+}
+
+#[test]
+fn what_is_hashed_by_the_whole_name_now_is_moved() {
+    moved_by_hash("2.2.13", "hash", &[("fulldirhash: no\n", "fulldirhash: yes\n")]);
+}
+
+#[test]
+fn domains_that_are_hashed_otherwise_are_moved() {
+    moved_by_hash("3.0.18", "virt", &[("fulldirhash: no\n", "fulldirhash: yes\n")]);
+}
+
+fn moved_by_hash(release: &str, variant: &str, conf: &[(&str, &str)]) {
+    let Some(hosts) = Hosts::of(release, variant, conf) else { return };
+    hosts.set("DROP = deletedprefix,remote\nMAX_REFUSED = 8\n");
+    hosts.make("plan").expect(0);
+    // What the users of the old host have, in the letters that it has for them.
+    let night = String::from_utf8(hosts.new.read("kit/work/plan.tsv")).unwrap();
+    let mut given = Vec::new();
+    for row in night.lines().map(|row| row.split('\t').collect::<Vec<_>>()) {
+        let [how, from, _, to] = row[..] else { panic!("{row:?}") };
+        let (from, to) = match how {
+            "files" => (format!("{from}.sub"), format!("{to}.sub")),
+            "file" => (from.to_string(), to.to_string()),
+            "whole" if from.contains("/sieve/") => (format!("{from}/a.script"), format!("{to}/a.script")),
+            _ => continue,
+        };
+        // A sieve directory has one of two names; and a name may be too long for a file.
+        if to.len() > 250 || given.iter().any(|(_, given)| *given == to) {
+            continue;
+        }
+        std::fs::create_dir_all(Path::new(&from).parent().unwrap()).unwrap();
+        std::fs::write(&from, &from).unwrap();
+        given.push((from, to));
+    }
+    cyrus::hand_over(hosts.old.path());
+    hosts.make("rehearse load").expect(0);
+    for (from, to) in &given {
+        assert_eq!(std::fs::read_to_string(to).unwrap(), *from, "{release} {variant}");
+    }
+    users_files_are_where_the_server_looks(&hosts, &given);
+    // Quota files of one line are none, and subscriptions of such names none either: they were for the way.
+    for (_, to) in &given {
+        std::fs::remove_file(to).unwrap();
+    }
+    let count = hosts.every_mailbox_opens();
+    println!("{release} {variant}: {count} opened, {} files of users moved", given.len());
+    assert!(!given.is_empty(), "{release} {variant}");
+}
+
+/// Not only her directory: the file in it has the name that the server asks for.
+#[test]
+fn subscriptions_and_quotas_come_along_where_the_hash_is_another() {
+    let Some(hosts) = Hosts::of("2.4.22", "fullhash", &[]) else { return };
+    hosts.set("DROP = deletedprefix,remote\n");
+    std::fs::create_dir_all(hosts.old.path().join("conf/user/E")).unwrap();
+    hosts.old.write("conf/user/E/carol^smith.sub", "user.carol^smith.Sent\t\n");
+    std::fs::create_dir_all(hosts.old.path().join("conf/quota/E")).unwrap();
+    hosts.old.write("conf/quota/E/user.carol^smith", "0\n1000\n");
+    cyrus::hand_over(hosts.old.path());
+    hosts.make("rehearse load").expect(0);
+    cyrus::give_password(&hosts.new, "carol.smith");
+    cyrus::hand_over(hosts.new.path());
+    let mut server = Server::start(&hosts.new);
+    let mut session = server.log_in_as("carol.smith");
+    let subscribed = session.ask("LSUB \"\" \"*\"").ok();
+    let subscribed: Vec<_> = subscribed.after("LSUB").map(|of| of[2].text().to_string()).collect();
+    assert_eq!(subscribed, ["INBOX/Sent"]);
+    let quota = server.log_in().ask("GETQUOTA user/carol.smith").ok();
+    let quota: Vec<_> = quota.after("QUOTA").map(|of| of[1].list()[2].text().to_string()).collect();
+    assert_eq!(quota, ["1000"]);
+}
+
+/// By the word of 3.6.1's own mbpath.
+fn users_files_are_where_the_server_looks(hosts: &Hosts, given: &[(String, String)]) {
+    let conf = String::from_utf8(hosts.new.read("new.conf")).unwrap();
+    let slashes = conf.contains("unixhierarchysep: yes");
+    let mut asked = 0;
+    for name in hosts.list().keys() {
+        let (domain, local) = name.split_once('!').unwrap_or(("", name));
+        let Some(user) = local.strip_prefix("user.").filter(|user| !user.contains('.')) else { continue };
+        let user = if slashes { user.replace('^', ".") } else { user.to_string() };
+        let at = if domain.is_empty() { String::new() } else { format!("@{domain}") };
+        let mbpath = format!("runuser -u cyrus -- /usr/lib/cyrus/bin/mbpath -C new.conf -u -a -- '{user}{at}'");
+        let told = String::from_utf8(hosts.new.sh(&mbpath).expect(0).out).unwrap();
+        let told = |what: &str| PathBuf::from(told.lines().find_map(|line| line.strip_prefix(what)).unwrap());
+        for (_, to) in given {
+            let to = Path::new(to);
+            let is = |dir: &Path| to.parent().unwrap().to_path_buf() == *dir;
+            let file = local.strip_prefix("user.").unwrap();
+            let in_domain = to.to_str().unwrap().contains(&format!("/{domain}/")) || domain.is_empty();
+            if to.file_name().unwrap().to_str() == Some(&format!("{file}.sub")) && in_domain {
+                if domain.is_empty() && to.to_str().unwrap().contains("/domain/") {
+                    continue;
+                }
+                assert!(is(&told("User: ")), "{name}: {} {:?}", to.display(), told("User: "));
+                asked += 1;
+            }
+            if to.ends_with(format!("{user}/a.script")) && in_domain {
+                if domain.is_empty() && to.to_str().unwrap().contains("/domain/") {
+                    continue;
+                }
+                assert!(is(&told("Sieve: ")), "{name}: {} {:?}", to.display(), told("Sieve: "));
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 0);
+}
+
+#[test]
+fn metadata_is_moved_to_metapartitions() {
+    let meta = "metapartition_files: header index cache\nmetapartition-3: /new/meta/3\nmetapartition-4: /new/meta/4\n\
+                metapartition-1: /new/meta/1\nservername: ";
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[("servername: ", meta)]) else { return };
+    hosts.make("rehearse").expect(0);
+    assert!(std::fs::read_dir(hosts.new.path().join("meta/3")).unwrap().next().is_none());
+    hosts.make("load").expect(0).says(" files moved");
+    assert_eq!(hosts.every_mailbox_opens(), 100);
+}
+
+#[test]
+fn a_list_that_was_cut_off_is_not_taken() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    hosts.make("rehearse").expect(0);
+    let dump = hosts.old.file("old.dump");
+    hosts.set(&format!("DUMP = head -c 5000 {dump}\n"));
+    for goal in ["plan", "rehearse", "load"] {
+        hosts.fails(goal, &["is not whole"]);
+    }
+    // At the end of a line it looks whole; --min knows, and if that is told too low, the rehearsal does.
+    hosts.set(&format!("DUMP = head -n 80 {dump}\n"));
+    hosts.fails("rehearse", &["--min", "Nothing was loaded"]);
+    hosts.set("MIN = 10\n");
+    hosts.fails("rehearse", &["--max-lost allows 1%", "rm work/rehearsed.list"]);
+    hosts.fails("load", &["--max-lost allows 1%"]);
+    // The command failed, whatever it printed.
+    hosts.set(&format!("DUMP = cat {dump} && exit 75\n"));
+    hosts.fails("load", &["was not printed: status 75"]);
+}
+
+#[test]
+fn a_disk_that_is_not_mounted_is_noticed() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    let (there, away) = (hosts.new.path().join("spool/3"), hosts.new.path().join("away"));
+    // Before the first copy.
+    std::fs::rename(&there, &away).unwrap();
+    hosts.fails("rehearse", &["spool/3: is not there. Mount it"]);
+    std::fs::rename(&away, &there).unwrap();
+    hosts.make("rehearse").expect(0);
+    let kept = std::fs::read(there.join("shared/cyrus.header")).unwrap();
+    // The new host's, after it.
+    std::fs::rename(&there, &away).unwrap();
+    std::fs::create_dir(&there).unwrap();
+    hosts.fails("rehearse", &["held mailboxes at the last rehearsal and is empty now: is the disk mounted?"]);
+    hosts.fails("load", &["files (all in work/differences)", "make rehearse"]);
+    std::fs::remove_dir(&there).unwrap();
+    std::fs::rename(&away, &there).unwrap();
+    // The old host's: an empty source would empty the copy.
+    let (here, gone) = (hosts.old.path().join("spool/default"), hosts.old.path().join("gone"));
+    std::fs::rename(&here, &gone).unwrap();
+    hosts.fails("load", &["cannot be listed"]);
+    std::fs::create_dir(&here).unwrap();
+    for goal in ["rehearse", "load"] {
+        hosts.fails(goal, &["holds no mailbox: is the old host's disk mounted?"]);
+    }
+    assert_eq!(std::fs::read(there.join("shared/cyrus.header")).unwrap(), kept);
+    // A spool that came by other means, and is not there.
+    hosts.set("COPY = no\n");
+    std::fs::rename(&there, &away).unwrap();
+    hosts.fails("load", &["spool/3", "Nothing was loaded"]);
+    std::fs::create_dir(&there).unwrap();
+    hosts.fails("load", &["holds no mailbox though the list has some in partition 3: is the disk mounted?"]);
+}
+
+#[test]
+fn a_map_that_was_swapped_is_noticed() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    hosts.make("rehearse").expect(0);
+    hosts.set("MAP = default=4 0=3\n");
+    hosts.fails("load", &["MAP is another than it was"]);
+    hosts.set("COPY = no\n");
+    hosts.fails("load", &["stand in partition 4", "stand in partition 3", "--max-missing allows 0"]);
+    hosts.set("MAP = default=3\n");
+    hosts.fails("load", &["no partition-0, which partition 0 is to become: see MAP"]);
+    hosts.set("MAP = default=3 0=3\n");
+    hosts.fails("load", &["MAP makes 3 of more than one partition"]);
+}
+
+/// 300 users are gone and 300 new ones there since the rehearsal: as many as before.
+#[test]
+fn three_hundred_lost_and_three_hundred_new_are_noticed() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    let dump = String::from_utf8(hosts.old.read("old.dump")).unwrap();
+    let bob = hosts.old.path().join("spool/1/user/bob");
+    let header = std::fs::read(bob.join("cyrus.header")).unwrap();
+    let line = header.iter().enumerate().filter(|(_, b)| **b == b'\n').nth(2).unwrap().0 + 1;
+    let id = line + header[line..].iter().position(|b| *b == b'\t').unwrap() + 1;
+    let users = |from: u32, to: u32| {
+        let mut lines = dump.clone();
+        for n in from..to {
+            let dir = hosts.old.path().join(format!("spool/1/user/n{n}"));
+            if std::fs::create_dir(&dir).is_ok() {
+                let mut header = header.clone();
+                header[id..id + 8].copy_from_slice(format!("{:08x}", n + 0x10000).as_bytes());
+                std::fs::write(dir.join("cyrus.header"), header).unwrap();
+                for file in ["cyrus.index", "1.", "2."] {
+                    std::fs::copy(bob.join(file), dir.join(file)).unwrap();
+                }
+            }
+            writeln!(lines, "user.n{n}\t1\tn{n}\tlrswipcda\t").unwrap();
+        }
+        hosts.old.write("old.dump", lines);
+        cyrus::hand_over(hosts.old.path());
+    };
+    users(0, 340);
+    hosts.make("rehearse").expect(0).says("440 in, 440 out");
+    users(300, 640);
+    hosts.fails("load", &["differ in", "stop the old server, make rehearse"]);
+    hosts.fails("rehearse", &["300", "--max-lost allows 1%", "rm work/rehearsed.list"]);
+    // Now the spool has come over, and the list is still another.
+    hosts.fails("load", &["300", "--max-lost allows 1%"]);
+    hosts.set("MAX_LOST = 70%\n");
+    hosts.make("load").expect(0).says("440 in, 440 out").says("Start the server");
+}
+
+/// A stand-in for the real ctl_mboxlist that stops half way through a load, until it is killed.
+fn halting(hosts: &Hosts) -> String {
+    let script = format!(
+        "#!/bin/sh\nfor last; do :; done\ncase $last in -u) ;; *) exec {real} \"$@\";; esac\n\
+         head -n 40 | sed '40s/,$/}}/' | {real} \"$@\"\n: >{halted}\nsleep 60\n",
+        real = cyrus::CTL_MBOXLIST,
+        halted = hosts.new.file("bin/halted")
+    );
+    std::fs::create_dir(hosts.new.path().join("bin")).unwrap();
+    let path = hosts.new.write("bin/ctl_mboxlist", script);
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(Command::new("chown").args(["cyrus", &hosts.new.file("bin")]).status().unwrap().success());
+    hosts.new.file("bin")
+}
+
+#[test]
+fn a_load_that_was_killed_midway_leaves_the_servers_list_alone() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    hosts.make("rehearse load").expect(0);
+    hosts.make("rollback").expect(0);
+    // The new server had a list before, which is not ours.
+    std::fs::rename(hosts.new.path().join("conf/mailboxes.db.undone"), hosts.new.path().join("conf/mailboxes.db"))
+        .unwrap();
+    let before = hosts.new.read("conf/mailboxes.db");
+    hosts.set(&format!("CYRUS_BIN = {}\n", halting(&hosts)));
+    let path = format!("{}:{}", stage::bin().display(), std::env::var("PATH").unwrap());
+    let mut make = Command::new("make");
+    make.args(["-C", &hosts.new.file("kit"), "load"]).env("PATH", path).process_group(0);
+    let mut child = make.spawn().unwrap();
+    let patient_until = Instant::now() + Duration::from_secs(30);
+    while !hosts.new.path().join("bin/halted").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        assert!(Instant::now() < patient_until);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let group = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+    assert!(!child.wait().unwrap().success());
+    assert_eq!(hosts.new.read("conf/mailboxes.db"), before);
+    assert!(hosts.new.path().join("conf/mailboxes.db.new").exists());
+    hosts.set(&format!("CYRUS_BIN = {}\n", Path::new(cyrus::CTL_MBOXLIST).parent().unwrap().display()));
+    hosts.make("load").expect(0);
+    assert_eq!(hosts.new.read("conf/mailboxes.db.before"), before);
+    assert_eq!(hosts.every_mailbox_opens(), 100);
+    hosts.make("rollback").expect(0).says("mail that was delivered");
+    assert_eq!(hosts.new.read("conf/mailboxes.db"), before);
+    hosts.fails("rollback", &["nothing was loaded"]);
+}
+
+/// Killed between two moves, it goes on with the others.
+#[test]
+fn moves_that_were_stopped_go_on() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[("hashimapspool: no\n", "hashimapspool: yes\n")]) else { return };
+    hosts.make("rehearse").expect(0);
+    // A disk that is full would do the same.
+    let spool = hosts.new.path().join("spool/1");
+    std::fs::write(spool.join("b"), "in the way of b/user/bob").unwrap();
+    std::fs::write(hosts.old.path().join("spool/1/b"), "in the way of b/user/bob").unwrap();
+    hosts.make("rehearse").expect(0);
+    hosts.fails("load", &["a directory could not be moved", "make load again"]);
+    assert!(hosts.new.path().join("kit/work/arranging").exists() && spool.join("user/bob").exists());
+    hosts.fails("rehearse", &["a load is half way"]);
+    std::fs::remove_file(spool.join("b")).unwrap();
+    hosts.make("load").expect(0);
+    assert_eq!(hosts.every_mailbox_opens(), 100);
+}
+
+#[test]
+fn nothing_is_done_beside_a_running_server() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    hosts.make("rehearse load").expect(0);
+    let cyrus_conf = hosts.new.read("cyrus.conf");
+    {
+        let mut server = Server::start(&hosts.new);
+        let mut session: Session = server.log_in();
+        session.ask("LIST \"\" INBOX").ok();
+        hosts.fails("rollback", &["a master runs here", "stop it"]);
+        // Where the pid file is not, there are its sockets, and whoever has the list open.
+        hosts.set("MASTER_PID = /nonexistent\n");
+        hosts.fails("rollback", &["stop "]);
+    }
+    hosts.new.write("cyrus.conf", cyrus_conf);
+    hosts.make("rollback").expect(0);
+    let socket = std::os::unix::net::UnixListener::bind(hosts.new.path().join("conf/socket/lmtp")).unwrap();
+    for goal in ["rehearse", "load"] {
+        hosts.fails(goal, &["a server listens at", "socket/lmtp: stop it"]);
+    }
+    drop(socket);
+    hosts.make("rehearse").expect(0);
+}
+
+#[test]
+fn what_changed_on_the_old_host_since_the_last_copy_is_noticed() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    hosts.make("rehearse").expect(0);
+    hosts.old.write("spool/1/user/bob/99.", "Subject: new\r\n\r\n");
+    hosts.fails("load", &["user/bob/99.", "stop the old server, make rehearse, and make load again"]);
+    hosts.make("rehearse load").expect(0);
+}
+
+/// On a renamed back end of a murder it would delete every local mailbox.
+#[test]
+fn a_start_that_pushes_a_renamed_back_end_is_refused() {
+    let renamed = &[("servername: mail.test", "servername: new.test")];
+    let Some(hosts) = Hosts::of("2.2.13", "flat", renamed) else { return };
+    hosts.make("rehearse").expect(0);
+    let push = "START {\n  # all\n  mupdatepush cmd=\"/usr/sbin/cyrus ctl_mboxlist -m\"\n}\nSERVICES {\n}\n";
+    hosts.new.write("cyrus.conf", push);
+    hosts.fails("load", &["cyrus.conf:3: START runs ctl_mboxlist -m", "'new.test' here, 'mail.test' on the old host"]);
+    // In no other section, and not where the name is the same.
+    hosts.new.write("cyrus.conf", push.replace("START", "EVENTS"));
+    hosts.make("load").expect(0);
+}
+
+#[test]
+fn what_the_new_server_cannot_hold_is_named() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    hosts.set("MAX_REFUSED = 1\n");
+    hosts.fails("rehearse", &["shared.acl.a10\n", "rename them on the old server, or allow MAX_REFUSED = 2"]);
+}
+
+/// `backup.sh`, which needs no Cyrus: where the distribution's own cron job writes a broken list over a good one.
+#[test]
+fn a_backup_that_shrank_is_refused_and_yesterdays_is_kept() {
+    let sandbox = Sandbox::empty();
+    let dump = String::from_utf8(stage::read("2.2.13/flat/dump.txt")).unwrap();
+    sandbox.write("now", &dump);
+    let print = sandbox.write("ctl_mboxlist", format!("#!/bin/sh\ncat {}\nexit $STATUS\n", sandbox.file("now")));
+    std::fs::set_permissions(&print, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/migrate/backup.sh");
+    let backup = |settings: &str| sandbox.sh(&format!("{settings} CTL_MBOXLIST={print} sh {} kept", script.display()));
+    backup("STATUS=0").expect(2).says("kept: make it");
+    std::fs::create_dir(sandbox.path().join("kept")).unwrap();
+    backup("STATUS=0").expect(0);
+    let yesterday = sandbox.file("kept/mailboxes.2006-11-19");
+    let kept = || {
+        let mut names: Vec<_> =
+            std::fs::read_dir(sandbox.path().join("kept")).unwrap().map(|f| f.unwrap().path()).collect();
+        names.sort();
+        names
+    };
+    std::fs::rename(&kept()[0], &yesterday).unwrap();
+    // A tenth is gone; the end is gone; all is gone; it failed.
+    let tenth: String = dump.lines().skip(10).flat_map(|line| [line, "\n"]).collect();
+    for (list, status, says) in [
+        (&tenth[..], 0, "--max-lost allows 1%"),
+        (&dump[..4000], 0, "the list was cut off here"),
+        ("", 0, "the list is empty"),
+        (&dump[..], 75, "75"),
+    ] {
+        sandbox.write("now", list);
+        let ran = backup(&format!("STATUS={status}")).expect(1).says("no backup was made today").says("2006-11-19");
+        assert!(ran.err.contains(says), "{says}: {}", ran.err);
+        assert_eq!(kept(), [Path::new(&yesterday)]);
+        assert_eq!(std::fs::read_to_string(&yesterday).unwrap(), dump);
+    }
+    // One more and one less is a day like any other, and what is old goes when a good one has come.
+    let today = format!("{}user.new\tdefault\tnew\tlrswipcda\t\n", dump.split_once('\n').unwrap().1);
+    sandbox.write("now", &today);
+    sandbox.sh(&format!("touch -d '40 days ago' {yesterday}")).expect(0);
+    backup("STATUS=0").expect(0);
+    assert_eq!(kept().len(), 1);
+    assert_eq!(std::fs::read_to_string(&kept()[0]).unwrap(), today);
+}
