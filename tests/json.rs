@@ -411,6 +411,16 @@ fn a_hole_has_the_same_neighbours_by_reads_of_any_size() {
     by_reads_of_any_size(&format!("{{\n\"a\": {good},,\"b")).says("between a and the end");
 }
 
+/// White space behind the last brace went out or not, as it happened to be read, before a list was given up.
+#[test]
+fn white_space_behind_a_list_goes_out_by_reads_of_any_size() {
+    by_reads_of_any_size("{\n}\t \tx\n").writes(
+        b"{\n}\t \t\n!mbx-abort mbx-parse: stdin:2: something stands behind the list's last brace: two lists are not one, \
+          and the loader refuses all of it\n",
+    );
+    by_reads_of_any_size("{\n}\n!mbx-end\n \tx\n");
+}
+
 /// What is said of a list that comes at once, if the same is said of one that comes piece by piece.
 fn by_reads_of_any_size(list: &str) -> stage::Ran {
     use std::io::Write;

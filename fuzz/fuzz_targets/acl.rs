@@ -40,7 +40,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(acl::twice(&acl).is_some(), twice);
 
     let does = |i: usize| {
-        let seed = usize::from(if i % 2 == 0 { *first } else { *second });
+        let seed = usize::from(if i.is_multiple_of(2) { *first } else { *second });
         [Does::Keeps, Does::Goes, Does::Renames, Does::Rewrites, Does::Both][(seed >> (i / 2 % 5)) % 5]
     };
     let grants = usize::from(*added) % 3;
@@ -76,7 +76,7 @@ fn rights(reader: Reader, rights: &[u8]) {
     reading.rights.write(&mut explicit);
     assert!(explicit.is_empty() || acl::are_letters(&explicit));
     assert!(!explicit.iter().any(|letter| b"cd".contains(letter)));
-    for deleteright in [b'c', b'd', b'x'] {
+    for deleteright in *b"cdx" {
         for era in ERAS {
             let again = Reader::new(era, deleteright).read(&explicit);
             assert!(!again.has_unknown && !again.has_macro);

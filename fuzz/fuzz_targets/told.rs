@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mbxtools::options::{Limit, read_pairs, split_pair, split_renames};
+use mbxtools::options::{Limit, Pairs, read_pairs, split_pair, split_renames};
 use mbxtools::partition;
 use mbxtools::seal::{self, Mark};
 use mbxtools::version::Release;
@@ -35,7 +35,7 @@ fn pairs(data: &[u8]) {
     assert_eq!(read(&writer.into_inner().expect("no I/O here")).ok(), Some(pairs));
 }
 
-fn read(data: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String> {
+fn read(data: &[u8]) -> Result<Pairs, String> {
     let file = stage::file(data);
     read_pairs(&PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))).map_err(|stop| format!("{stop:?}"))
 }

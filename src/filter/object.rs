@@ -102,6 +102,9 @@ impl<F: Filter> Running<'_, F> {
             };
             let start = scan.at;
             let at = At { file, line: object.line + newlines(&bytes[object.at..start]) };
+            if object.place == Place::After {
+                object.advance(bytes, start);
+            }
             if byte == b'!' {
                 let Some(len) = memchr(b'\n', &bytes[start..]) else {
                     return if more { Ok(()) } else { Err(cut_off(object, file)) };
