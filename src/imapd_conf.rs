@@ -5,6 +5,7 @@
 use crate::outcome::{Name, Stop};
 use crate::version::{Release, Version, v};
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,9 @@ impl Grammar {
 /// The service that opens mailboxes: what is set for it alone, `imap_OPTION`, comes before what is set for all.
 const SERVICE: &str = "imap_";
 
+/// The whole of a file, by its path.
+pub type Files<'f> = &'f dyn Fn(&Path) -> io::Result<Vec<u8>>;
+
 /// The options of one configuration.
 #[derive(Debug)]
 pub struct Conf {
@@ -53,8 +57,13 @@ pub struct Conf {
 impl Conf {
     /// Reads `path` and what it includes, as a server of `release` does.
     pub fn read(path: &Path, release: Option<&Release>) -> Result<Conf, Stop> {
+        Conf::read_from(path, release, &|path| std::fs::read(path))
+    }
+
+    /// The same of the files that `files` gives out: for fuzzers, whose `@include` must reach no file of this host.
+    pub fn read_from(path: &Path, release: Option<&Release>, files: Files<'_>) -> Result<Conf, Stop> {
         let mut conf = Conf::empty(Name(path.as_os_str().as_bytes()).to_string(), release);
-        conf.file(path)?;
+        conf.file(path, files)?;
         if release.is_some_and(|release| release.since(v(3, 13, 0))) {
             conf.refuse_nested()?;
         }
@@ -156,13 +165,13 @@ impl Conf {
         names
     }
 
-    fn file(&mut self, path: &Path) -> Result<(), Stop> {
+    fn file(&mut self, path: &Path, files: Files<'_>) -> Result<(), Stop> {
         let name = Name(path.as_os_str().as_bytes()).to_string();
         if self.read.iter().any(|known| known == path) {
             return Err(Stop::Trouble(format!("{name}: included twice: the server would not start")));
         }
         self.read.push(path.to_path_buf());
-        let text = std::fs::read(path).map_err(|e| Stop::io(&name, &e))?;
+        let text = files(path).map_err(|e| Stop::io(&name, &e))?;
         let mut lines = text.split(|b| *b == b'\n').zip(1_u64..);
         while let Some((line, number)) = lines.next() {
             let mut logical = line.to_vec();
@@ -174,12 +183,12 @@ impl Conf {
                     None => break,
                 }
             }
-            self.line(&logical, &name, number)?;
+            self.line(&logical, &name, number, files)?;
         }
         Ok(())
     }
 
-    fn line(&mut self, line: &[u8], file: &str, number: u64) -> Result<(), Stop> {
+    fn line(&mut self, line: &[u8], file: &str, number: u64, files: Files<'_>) -> Result<(), Stop> {
         let line = line.split(|b| *b == 0).next().unwrap_or_default().trim_ascii_start();
         let line = if self.grammar.strict { line.trim_ascii_end() } else { line };
         if line.is_empty() || line[0] == b'#' {
@@ -201,7 +210,7 @@ impl Conf {
             if key != b"@include" {
                 return trouble(format!("unknown directive {}", Name(&key)));
             }
-            return self.file(Path::new(std::ffi::OsStr::from_bytes(value))).map_err(|stop| match stop {
+            return self.file(Path::new(std::ffi::OsStr::from_bytes(value)), files).map_err(|stop| match stop {
                 Stop::Trouble(text) => Stop::Trouble(format!("{file}:{number}: @include: {text}")),
                 other => other,
             });

@@ -381,7 +381,6 @@ fn an_identifier_twice_gets_what_both_gave() {
 /// However few bytes a read gives.
 #[test]
 fn reads_of_any_size_say_the_same() {
-    use std::io::Write;
     let good = r#"{"mbtype": "el", "partition": "p", "acl": {}}"#;
     for list in [
         format!("!mbx-list\n{{\n\"a\": {good}\n}}\n!mbx-end 1\n"),
@@ -398,25 +397,52 @@ fn reads_of_any_size_say_the_same() {
         "!mbx".to_string(),
         String::new(),
     ] {
-        let whole = run("parse", &["--allow-empty"], list.as_bytes());
-        for step in [1, 2, 3, 7] {
-            let mut child = stage::command("parse", &["--allow-empty"])
-                .stdin(std::process::Stdio::piped())
-                .stdout(std::process::Stdio::piped())
-                .stderr(std::process::Stdio::piped())
-                .spawn()
-                .unwrap();
-            let mut stdin = child.stdin.take().unwrap();
-            for bytes in list.as_bytes().chunks(step) {
-                let _ = stdin.write_all(bytes);
-                std::thread::sleep(std::time::Duration::from_micros(200));
-            }
-            drop(stdin);
-            let ran = child.wait_with_output().unwrap();
-            assert_eq!(ran.status.code(), Some(whole.status), "{list:?} by {step}");
-            assert!(ran.stdout == whole.out, "{list:?} by {step}: {}", String::from_utf8_lossy(&ran.stdout));
-        }
+        by_reads_of_any_size(&list);
     }
+}
+
+/// The neighbour behind a hole was "the end" where the reader had no more of it yet.
+#[test]
+fn a_hole_has_the_same_neighbours_by_reads_of_any_size() {
+    let good = r#"{"mbtype": "el", "partition": "p", "acl": {}}"#;
+    by_reads_of_any_size(&format!("{{\n,\n\"user.b\": {good}\n}}\n")).says("between the beginning and user.b");
+    by_reads_of_any_size(&format!("{{\n\"a\": {good},, \"user.b\": {good}}}\n")).says("between a and user.b");
+    by_reads_of_any_size(&format!("{{\n\"a\": {good},\n}}\n")).says("between a and the end");
+    by_reads_of_any_size(&format!("{{\n\"a\": {good},,\"b")).says("between a and the end");
+}
+
+/// White space behind the last brace went out or not, as it happened to be read, before a list was given up.
+#[test]
+fn white_space_behind_a_list_goes_out_by_reads_of_any_size() {
+    by_reads_of_any_size("{\n}\t \tx\n").writes(
+        b"{\n}\t \t\n!mbx-abort mbx-parse: stdin:2: something stands behind the list's last brace: two lists are not one, \
+          and the loader refuses all of it\n",
+    );
+    by_reads_of_any_size("{\n}\n!mbx-end\n \tx\n");
+}
+
+/// What is said of a list that comes at once, if the same is said of one that comes piece by piece.
+fn by_reads_of_any_size(list: &str) -> stage::Ran {
+    use std::io::Write;
+    let whole = run("parse", &["--allow-empty"], list.as_bytes());
+    for step in [1, 2, 3, 7] {
+        let mut child = stage::command("parse", &["--allow-empty"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        for bytes in list.as_bytes().chunks(step) {
+            let _ = stdin.write_all(bytes);
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        }
+        drop(stdin);
+        let ran = child.wait_with_output().unwrap();
+        assert_eq!(ran.status.code(), Some(whole.status), "{list:?} by {step}");
+        assert!(ran.stdout == whole.out, "{list:?} by {step}: {}", String::from_utf8_lossy(&ran.stdout));
+    }
+    whole
 }
 
 #[test]

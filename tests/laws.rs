@@ -6,6 +6,7 @@ mod stage;
 
 use proptest::prelude::*;
 use stage::{Sandbox, account, dumps, lines, read, run};
+use std::os::unix::fs::MetadataExt;
 
 /// The lists that have no entry which is refused for what it is.
 fn whole_lists() -> Vec<(&'static str, String, Vec<u8>)> {
@@ -182,6 +183,82 @@ proptest! {
                 run("acl-rewrite", &["-q", "--from", "2.2.13", "--drop-inert"], &ran.out).expect(0);
                 run("remap-part", &["-q", "default=1", "1=default"], &ran.out).expect(0);
             }
+        }
+    }
+
+    /// Rights and identifiers: what was closed stays closed, an identifier is one that was there or was asked for, what
+    /// is not asked about keeps its bytes, and done twice is done once.
+    #[test]
+    fn random_acls_are_rewritten_and_nothing_else_is(entries in proptest::collection::vec(entry(), 1..20)) {
+        let list = entries.concat();
+        // Mailbox, place, and the parts of the ACL.
+        let parts = |list: &[u8]| -> Vec<Vec<Vec<u8>>> {
+            let parts = |line: &Vec<u8>| line.split(|b| *b == b'\t').map(<[u8]>::to_vec).collect();
+            lines(list).iter().map(parts).collect()
+        };
+        let identifiers = |line: &[Vec<u8>]| line[2..].iter().step_by(2).cloned().collect::<Vec<_>>();
+        for from in ["2.2.13", "2.3.1"] {
+            let once = run("acl-rewrite", &["-q", "--from", from, "--drop-inert"], &list).expect(0);
+            for (was, is) in parts(&list).iter().zip(parts(&once.out)) {
+                // The same number of TABs, the last of them at the end.
+                prop_assert_eq!(was.len(), is.len());
+                prop_assert_eq!(&was[..2], &is[..2]);
+                prop_assert_eq!(identifiers(was), identifiers(&is));
+                prop_assert!(is[2..].iter().skip(1).step_by(2).all(|rights| !rights.iter().any(|b| b"cd".contains(b))));
+            }
+            run("acl-rewrite", &["-q"], &once.out).expect(0).writes(&once.out);
+        }
+        let asked = ["-q", "--id", "a=granted", "--drop-id", "b", "--grant", "granted=lrs"];
+        let once = run("acl-rewrite", &asked, &list).expect(0);
+        for (was, is) in parts(&list).iter().zip(parts(&once.out)) {
+            prop_assert_eq!(&was[..2], &is[..2]);
+            prop_assert!(is.len().is_multiple_of(2) == was.len().is_multiple_of(2) && is.last() == Some(&vec![b'\n']));
+            let known = identifiers(was);
+            for id in identifiers(&is) {
+                prop_assert!(known.contains(&id) || id == b"granted" || id == b"-granted");
+            }
+        }
+        run("acl-rewrite", &asked, &once.out).expect(0).writes(&once.out);
+    }
+
+    /// in = out + dropped + refused, in each of the six, whatever becomes of the entries.
+    #[test]
+    fn random_lists_add_up(entries in proptest::collection::vec(entry(), 1..30), chosen in any::<u64>()) {
+        let sandbox = Sandbox::empty();
+        let roots = ["default", "0", "1", "part-3", "2nd"];
+        let (conf, rejects, only) = (sandbox.file("imapd.conf"), sandbox.file("rejects"), sandbox.file("only"));
+        let partitions = roots.map(|root| format!("partition-{root}: {}\nmetapartition-{root}: {}\n",
+            sandbox.file(root), sandbox.file(&format!("meta-{root}"))));
+        sandbox.write("imapd.conf", format!("defaultpartition: default\nmetapartition_files: header\n{}", partitions.concat()));
+        for root in roots {
+            // So that no root is empty, which is trouble.
+            std::fs::create_dir_all(sandbox.path().join(format!("meta-{root}/user/there"))).unwrap();
+            std::fs::create_dir_all(sandbox.path().join(format!("{root}/user/there"))).unwrap();
+            sandbox.write(&format!("meta-{root}/user/there/cyrus.header"), "x");
+        }
+        let own = std::fs::metadata(sandbox.path()).unwrap();
+        let owner = format!("{}:{}", own.uid(), own.gid());
+        let name = |line: &Vec<u8>| line.split(|b| *b == b'\t').next().unwrap().to_vec();
+        let chosen: Vec<_> = entries.iter().enumerate().filter(|(i, _)| chosen >> i & 1 == 1).map(|(_, e)| name(e)).collect();
+        sandbox.write("only", [&chosen.join(&b'\n')[..], b"\nuser.there\n"].concat());
+        let there = b"user.there\tdefault\ta\tlrs\t\n".to_vec();
+        let list = [entries.concat(), there].concat();
+        for (filter, options) in [
+            ("parse", &["--to", "3.4.9", "--only", &only, "--drop", "remote", "--reject", &rejects][..]),
+            ("remap-part", &["--strict", "0=1", "default=2nd", "--reject", &rejects]),
+            ("acl-rewrite", &["--drop-inert", "--reject", &rejects]),
+            ("check-paths", &["-C", &conf, "--max-missing", "100%", "--reject", &rejects]),
+            ("mkmeta", &["-C", &conf, "--owner", &owner, "--reject", &rejects]),
+            ("count-guard", &["--min", "1"]),
+        ] {
+            sandbox.write("rejects", "");
+            let ran = run(filter, &[&["--from", "2.2.13"], options].concat(), &list);
+            prop_assert!(ran.status <= 1, "mbx-{filter}: {}", ran.tell());
+            prop_assert!(!ran.out.split(|b| *b == b'\n').any(|line| line.starts_with(b"!mbx-abort")), "{}", ran.tell());
+            let (read, written, rest) = account(&ran.err);
+            prop_assert_eq!((read, written + rest), (entries.len() as u64 + 1, read), "mbx-{}: {}", filter, ran.tell());
+            prop_assert_eq!(lines(&ran.out).len() as u64, written, "mbx-{}: {}", filter, ran.tell());
+            prop_assert!(lines(&sandbox.read("rejects")).len() as u64 <= rest);
         }
     }
 

@@ -76,7 +76,7 @@ impl<F: Filter> Running<'_, F> {
             if rest >= MAX_LINE {
                 let (lead, name) = next_name(input.pending(), 0);
                 let at = At { file: &file, line: object.line + newlines(&input.pending()[..lead]) };
-                let name = name.unwrap_or_else(|| "no name".to_string());
+                let name = name.unwrap_or_else(|_| "no name".to_string());
                 return Err(Stop::Refused(format!("{at}: an entry of over {MAX_LINE} bytes: {name}")));
             }
             let wanted = if rest < LONG { rest + 1 } else { (rest * 2).min(MAX_LINE) };
@@ -102,6 +102,9 @@ impl<F: Filter> Running<'_, F> {
             };
             let start = scan.at;
             let at = At { file, line: object.line + newlines(&bytes[object.at..start]) };
+            if object.place == Place::After {
+                object.advance(bytes, start);
+            }
             if byte == b'!' {
                 let Some(len) = memchr(b'\n', &bytes[start..]) else {
                     return if more { Ok(()) } else { Err(cut_off(object, file)) };
@@ -145,7 +148,11 @@ impl<F: Filter> Running<'_, F> {
                             }
                             false
                         }
-                        Ok(b',' | b'}') => return Err(no_entry(bytes, scan.at, object, file)),
+                        Ok(b',' | b'}') => match next_name(bytes, scan.at).1 {
+                            // The message names both neighbours.
+                            Err(Snag::Incomplete) if more => false,
+                            after => return Err(no_entry(bytes, scan.at, after.ok(), object, file)),
+                        },
                         Ok(_) => {
                             let at = At { file, line: object.line + newlines(&bytes[object.at..scan.at]) };
                             return Err(Stop::Refused(format!(
@@ -284,9 +291,9 @@ fn cut_off(object: &Object, file: &str) -> Stop {
 }
 
 /// A comma without an entry: of one whose name is no UTF-8, `ctl_mboxlist -d` prints nothing but that.
-fn no_entry(bytes: &[u8], from: usize, object: &Object, file: &str) -> Stop {
+fn no_entry(bytes: &[u8], from: usize, after: Option<String>, object: &Object, file: &str) -> Stop {
     let at = At { file, line: object.line + newlines(&bytes[object.at..from]) };
-    let after = next_name(bytes, from).1.unwrap_or_else(|| "the end".to_string());
+    let after = after.unwrap_or_else(|| "the end".to_string());
     let before = match object.last.is_empty() {
         true => "the beginning".to_string(),
         false => Name(&object.last).to_string(),
@@ -297,17 +304,17 @@ fn no_entry(bytes: &[u8], from: usize, object: &Object, file: &str) -> Stop {
     ))
 }
 
-/// Where the next member begins behind white space and commas, and what it is called.
-fn next_name(bytes: &[u8], from: usize) -> (usize, Option<String>) {
+/// Where the next member begins behind white space and commas, and what it is called, if one begins there.
+fn next_name(bytes: &[u8], from: usize) -> (usize, Result<String, Snag>) {
     let mut scan = Scan::new(bytes, from);
     while let Ok(b',') = scan.peek() {
         scan.at += 1;
     }
     let start = scan.at;
     let mut name = Vec::new();
-    let found = scan.string().is_ok();
-    if found {
+    let found = scan.string().map(|_| {
         decode(&bytes[start + 1..scan.at - 1], &mut name);
-    }
-    (start, found.then(|| Name(&name).to_string()))
+        Name(&name).to_string()
+    });
+    (start, found)
 }

@@ -4,7 +4,7 @@
 //! grows with neither. A directory tells the name of its mailbox, and one by uniqueid has it in its cyrus.header; ACL,
 //! uniqueid and type come from there, too.
 
-mod name;
+pub mod name;
 mod walk;
 
 use crate::acl;

@@ -1,7 +1,7 @@
 //! Whose directory is it?
 
 use crate::outcome::Stop;
-use crate::spool::{Hash, Layout, can_be_uniqueid};
+use crate::spool::{Hash, INTERNAL, Layout, can_be_uniqueid};
 
 /// The uniqueid of a directory `uuid/x/y/xy...`.
 pub fn uniqueid_of(dir: &[u8]) -> Option<&[u8]> {
@@ -27,9 +27,12 @@ pub fn name_of(layout: &Layout, dir: &[u8]) -> Result<Option<Vec<u8>>, Stop> {
         Some([domain, b"!", &dotted(unhashed(name.get(1..)?)?)].concat())
     });
     let plain = unhashed(dir).map(dotted);
+    // What has a `!` of its own and no domain's directory is in the default domain.
+    let default = layout.defaultdomain.as_deref().unwrap_or(INTERNAL);
+    let default = plain.as_ref().map(|name| [default, b"!", name].concat());
     let guesses = if layout.virtdomains { [domain, plain] } else { [plain, domain] };
     let mut path = Vec::new();
-    for guess in guesses.into_iter().flatten() {
+    for guess in guesses.into_iter().chain([default]).flatten() {
         if layout.path(&guess, &mut path)?.is_ok() && path == dir {
             return Ok(Some(guess));
         }
@@ -77,6 +80,16 @@ mod tests {
                     found => prop_assert!(false, "{:?}: {} {:?}", layout, Name(&dir), found.is_ok()),
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_name_of_the_default_domain_with_a_mark_of_its_own_is_found() {
+        let release: Release = "3.0.18".parse().unwrap_or_else(|e| panic!("{e}"));
+        for (options, name) in [(&[("defaultdomain", "d.e")][..], "d.e!user.a!b"), (&[], "internal!user.a!b")] {
+            let conf = Conf::of(options.iter().copied());
+            let layout = Layout::new(&conf, Some(&release)).unwrap_or_else(|e| panic!("{e:?}"));
+            assert_eq!(name_of(&layout, b"user/a!b").ok().flatten().as_deref(), Some(name.as_bytes()));
         }
     }
 
