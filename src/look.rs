@@ -157,7 +157,15 @@ impl Asker {
         };
         let jobs = self.jobs.min(asked.len().div_ceil(RUN)).max(1);
         let mut found = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
+            let mut workers = Vec::with_capacity(jobs);
+            for _ in 0..jobs {
+                // Where memory or processes are short, fewer do as well.
+                match std::thread::Builder::new().spawn_scoped(scope, work) {
+                    Ok(worker) => workers.push(worker),
+                    Err(e) if workers.is_empty() => return Err(Stop::io("cannot start a thread", &e)),
+                    Err(_) => break,
+                }
+            }
             let mut all = Vec::with_capacity(asked.len());
             for worker in workers {
                 // A worker that panicked would be a mistake of ours, and no answer.

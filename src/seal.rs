@@ -12,10 +12,19 @@ use memchr::memchr;
 pub enum Mark {
     /// `!mbx-list [from RELEASE] [to RELEASE] [rights explicit]`: a sealed stream begins.
     List(Releases),
-    /// `!mbx-end N`: it was whole, with N entries; without N, as `&& echo '!mbx-end'` on the far side writes it.
-    End(Option<u64>),
+    /// `!mbx-end [N [SUM]]`: it was whole.
+    End(End),
     /// `!mbx-abort tool: reason`: it is not to be loaded.
     Abort,
+}
+
+/// What an end mark tells. `&& echo '!mbx-end'` on the far side tells nothing more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct End {
+    /// How many entries stand before it.
+    pub entries: Option<u64>,
+    /// The CRC-32 of every byte before it. mbxtools 0.1 wrote none.
+    pub sum: Option<u32>,
 }
 
 /// The releases that were told for a stream.
@@ -66,14 +75,15 @@ pub fn read(line: &[u8]) -> Result<Mark, String> {
     let mut words = text.split(' ');
     match words.next() {
         Some("!mbx-abort") => Ok(Mark::Abort),
-        Some("!mbx-end") => match (words.next(), words.next()) {
-            (None, _) => Ok(Mark::End(None)),
-            (Some(n), None) if !n.starts_with('+') => n
-                .parse()
-                .map(|n| Mark::End(Some(n)))
-                .map_err(|_| format!("end mark with a bad count: {}", Name(n.as_bytes()))),
-            _ => Err("end mark with a bad count".to_string()),
-        },
+        Some("!mbx-end") => {
+            let entries = words.next().map(|word| number(word, 10)).transpose()?;
+            let sum = words.next().map(|word| number(word, 16)).transpose()?;
+            let sum = sum.map(u32::try_from).transpose().map_err(|_| "end mark with a sum that is none")?;
+            match words.next() {
+                None => Ok(Mark::End(End { entries, sum })),
+                Some(more) => Err(format!("end mark with {}", Name(more.as_bytes()))),
+            }
+        }
         Some("!mbx-list") => {
             let mut releases = Releases::default();
             while let Some(which) = words.next() {
@@ -88,6 +98,13 @@ pub fn read(line: &[u8]) -> Result<Mark, String> {
             Ok(Mark::List(releases))
         }
         _ => Err("unknown mark".to_string()),
+    }
+}
+
+fn number(word: &str, radix: u32) -> Result<u64, String> {
+    match u64::from_str_radix(word, radix) {
+        Ok(number) if !word.starts_with('+') => Ok(number),
+        _ => Err(format!("end mark with a bad number: {}", Name(word.as_bytes()))),
     }
 }
 
@@ -106,13 +123,11 @@ pub fn write_list(releases: &Releases, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// Appends `!mbx-end N` and its newline.
-pub fn write_end(entries: Option<u64>, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"!mbx-end");
-    if let Some(entries) = entries {
-        out.extend_from_slice(format!(" {entries}").as_bytes());
-    }
-    out.push(b'\n');
+/// Appends `!mbx-end ...` and its newline.
+pub fn write_end(end: End, out: &mut Vec<u8>) {
+    let entries = end.entries.map(|entries| format!(" {entries}")).unwrap_or_default();
+    let sum = end.sum.map(|sum| format!(" {sum:08x}")).unwrap_or_default();
+    out.extend_from_slice(format!("!mbx-end{entries}{sum}\n").as_bytes());
 }
 
 /// Appends `!mbx-abort tool: reason` and its newline. A TAB or a newline in the reason would make more of it than a
@@ -151,13 +166,26 @@ mod tests {
         assert_eq!(read(&out[..out.len() - 1]), Ok(Mark::List(releases)));
         assert!(matches!(read(b"!mbx-list from 2.2.13 rights explicit"), Ok(Mark::List(told)) if told.rights_explicit));
         assert_eq!(read(b"!mbx-list"), Ok(Mark::List(Releases::default())));
-        assert_eq!(read(b"!mbx-end 103"), Ok(Mark::End(Some(103))));
-        assert_eq!(read(b"!mbx-end"), Ok(Mark::End(None)));
+        for (entries, sum, text) in [
+            (None, None, &b"!mbx-end\n"[..]),
+            (Some(103), None, b"!mbx-end 103\n"),
+            (Some(103), Some(0xbad), b"!mbx-end 103 00000bad\n"),
+        ] {
+            let end = End { entries, sum };
+            out.clear();
+            write_end(end, &mut out);
+            assert_eq!(out, text);
+            assert_eq!(read(&out[..out.len() - 1]), Ok(Mark::End(end)));
+        }
         assert_eq!(read(b"!mbx-abort mbx-parse: no"), Ok(Mark::Abort));
         for bad in [
             "!mbx-end x",
             "!mbx-end -1",
-            "!mbx-end 1 2",
+            "!mbx-end +1",
+            "!mbx-end 1 x",
+            "!mbx-end 1 +2",
+            "!mbx-end 1 123456789",
+            "!mbx-end 1 2 3",
             "!mbx-list from",
             "!mbx-list from 9",
             "!mbx-list to 2.3.7 to 2.3.7",

@@ -304,12 +304,14 @@ pub struct Output {
     pub buffer: Vec<u8>,
     /// The last byte that was written.
     last: u8,
+    /// The CRC-32 of what was written, if the stream is to end with it.
+    sum: Option<crc32fast::Hasher>,
 }
 
 impl Output {
     /// Writes to `sink`, called `name` in messages.
     pub fn new(sink: Box<dyn Write>, name: &'static str) -> Output {
-        Output { sink, name, buffer: Vec::with_capacity(BLOCK + BLOCK / 4), last: b'\n' }
+        Output { sink, name, buffer: Vec::with_capacity(BLOCK + BLOCK / 4), last: b'\n', sum: None }
     }
 
     /// The standard output.
@@ -322,9 +324,24 @@ impl Output {
         *self.buffer.last().unwrap_or(&self.last) == b'\n'
     }
 
+    /// From here on, what is written is summed up.
+    pub fn sum_up(&mut self) {
+        self.sum = Some(crc32fast::Hasher::new());
+    }
+
+    /// The sum so far, with what is in the buffer.
+    pub fn sum(&self) -> Option<u32> {
+        let mut sum = self.sum.clone()?;
+        sum.update(&self.buffer);
+        Some(sum.finalize())
+    }
+
     /// Writes what is in the buffer, in one write.
     pub fn flush(&mut self) -> Result<(), Stop> {
         self.last = *self.buffer.last().unwrap_or(&self.last);
+        if let Some(sum) = &mut self.sum {
+            sum.update(&self.buffer);
+        }
         let written = self.sink.write_all(&self.buffer).and_then(|()| self.sink.flush());
         self.buffer.clear();
         written.map_err(|e| self.failed(&e))
@@ -334,6 +351,9 @@ impl Output {
     pub fn write_through(&mut self, bytes: &[u8]) -> Result<(), Stop> {
         self.flush()?;
         self.last = *bytes.last().unwrap_or(&self.last);
+        if let Some(sum) = &mut self.sum {
+            sum.update(bytes);
+        }
         self.sink.write_all(bytes).map_err(|e| self.failed(&e))
     }
 

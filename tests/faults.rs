@@ -51,6 +51,10 @@ fn a_sealed_list_that_stops_in_the_middle_goes_nowhere() {
         ("a mark in the middle", [&all[..10].concat()[..], b"!mbx-list\n", &all[10..].concat()].concat()),
         ("another end", [&all[..10].concat()[..], b"!mbx-end 9\n", &all[10..].concat()].concat()),
         ("an end without a count", [&all[..all.len() - 1].concat()[..], b"!mbx-end\n"].concat()),
+        ("a letter less", String::from_utf8_lossy(&whole).replacen("lrswipcda", "lrswipcd", 1).into_bytes()),
+        ("another release", String::from_utf8_lossy(&whole).replacen("2.2.13", "2.2.12", 1).into_bytes()),
+        ("another sum", [&whole[..whole.len() - 9], b"00000bad\n"].concat()),
+        ("a sum without a count", [&all[..all.len() - 1].concat()[..], &whole[whole.len() - 9..]].concat()),
         ("an unknown mark", [&all[..10].concat()[..], b"!mbx-what\n", &all[10..].concat()].concat()),
     ];
     for (filter, options) in filters(&sandbox) {
@@ -213,7 +217,7 @@ fn what_is_no_list_gets_a_true_answer() {
         }
     }
     run("parse", &["--allow-empty"], b"").expect(0).writes(b"");
-    run("parse", &["--allow-empty", "--seal"], b"").expect(0).writes(b"!mbx-list\n!mbx-end 0\n");
+    run("parse", &["--allow-empty", "--seal"], b"").expect(0).writes(b"!mbx-list\n!mbx-end 0 ff9fe829\n");
     for filter in ["parse", "remap-part", "acl-rewrite", "count-guard"] {
         run(filter, &["/no/such/file"], b"").expect(2).says("/no/such/file: No such file or directory");
         run(filter, &[sandbox.path().to_str().unwrap()], b"").expect(2).says("is a directory");
@@ -250,8 +254,11 @@ fn the_far_side_can_tell_that_it_was_whole() {
     let list = read("2.4.22/flat/dump.txt");
     let ended = [&list[..], b"!mbx-end\n"].concat();
     let sealed = run("parse", &["--seal", "--ended"], &ended).expect(0).out;
-    assert_eq!(sealed, [b"!mbx-list\n", &list[..], format!("!mbx-end {}\n", lines(&list).len()).as_bytes()].concat());
+    assert_eq!(sealed, stage::sealed("", &list, lines(&list).len()));
     run("parse", &["--seal", "--ended"], &list).expect(1).says("no end mark");
+    // mbxtools 0.1 wrote no sum.
+    let old = [b"!mbx-list\n", &list[..], format!("!mbx-end {}\n", lines(&list).len()).as_bytes()].concat();
+    run("remap-part", &[], &old).expect(0).writes(&sealed);
     // Without --seal the mark goes on as it came, and a loader never sees it behind the guard.
     run("remap-part", &[], &ended).expect(0).writes(&ended);
     run("count-guard", &["--to", "2.4.22", "--", "cat"], &ended).expect(0).writes(&list);

@@ -33,8 +33,7 @@ fn with_nothing_to_do_the_bytes_are_the_same() {
             checked += 1;
         }
         let sealed = run("parse", &["--seal", "--from", release], &dump).expect(0).out;
-        let (head, tail) = (format!("!mbx-list from {release}\n"), format!("!mbx-end {entries}\n"));
-        assert!(sealed == [head.as_bytes(), &dump, tail.as_bytes()].concat(), "{release} {variant}");
+        assert!(sealed == stage::sealed(&format!(" from {release}"), &dump, entries), "{release} {variant}");
         run("remap-part", &[], &sealed).expect(0).writes(&sealed);
         run("count-guard", &["--sealed"], &sealed).expect(0).writes(&dump);
     }
@@ -192,8 +191,7 @@ fn whatever_is_dropped_a_list_remains() {
             assert_eq!(ran.status, 1);
             continue;
         }
-        let meant = format!("!mbx-list\n{}!mbx-end {}\n", object(&stays), stays.len());
-        ran.expect(0).writes(meant.as_bytes());
+        ran.expect(0).writes(&stage::sealed("", object(&stays).as_bytes(), stays.len()));
     }
     // All of it: what a server prints of an empty list.
     let list = format!("{{\n{},\n{}\n}}\n", entry("DELETED.user.a.5F"), entry("DELETED.user.b.5F"));
@@ -217,7 +215,7 @@ fn refused_entries_can_be_mended_and_fed_again() {
         .says("stdin:2: no mbtype")
         .says("stdin:2: member of the wrong type (uniqueid")
         .says("4 in, 2 out, 2 refused");
-    ran.writes(format!("!mbx-list\n{{\"a\": {{{good}}}, \"d\": {{{good}}}\n}}\n!mbx-end 2\n").as_bytes());
+    ran.writes(&stage::sealed("", format!("{{\"a\": {{{good}}}, \"d\": {{{good}}}\n}}\n").as_bytes(), 2));
     let rejected = String::from_utf8(sandbox.read("rejects")).unwrap();
     assert_eq!(rejected, format!("{{\n\"b\": {{\"acl\": {{}}}},\n\"c\":\n{{{good}, \"uniqueid\": 1}}\n}}\n"));
     let mended = rejected.replace("{\"acl\": {}}", &format!("{{{good}}}")).replace(": 1}", ": \"1\"}");
@@ -383,7 +381,7 @@ fn an_identifier_twice_gets_what_both_gave() {
 fn reads_of_any_size_say_the_same() {
     let good = r#"{"mbtype": "el", "partition": "p", "acl": {}}"#;
     for list in [
-        format!("!mbx-list\n{{\n\"a\": {good}\n}}\n!mbx-end 1\n"),
+        String::from_utf8(stage::sealed("", format!("{{\n\"a\": {good}\n}}\n").as_bytes(), 1)).unwrap(),
         format!("\n{{\n\"a\": {good}}}\t"),
         format!("{{\"a\":\t{good}}}"),
         "\n{\n\n }\t".to_string(),

@@ -42,9 +42,8 @@ fn with_nothing_to_do_the_bytes_are_the_same() {
 fn a_sealed_list_comes_back_from_its_seal() {
     for (release, variant, dump) in whole_lists() {
         let sealed = run("parse", &["--seal", "--from", release], &dump).expect(0);
-        let head = format!("!mbx-list from {release}\n");
-        let tail = format!("!mbx-end {}\n", lines(&dump).len());
-        assert!(sealed.out == [head.as_bytes(), &dump, tail.as_bytes()].concat(), "{release} {variant}");
+        let meant = stage::sealed(&format!(" from {release}"), &dump, lines(&dump).len());
+        assert!(sealed.out == meant, "{release} {variant}");
         for filter in ["remap-part", "acl-rewrite"] {
             let options = if filter == "acl-rewrite" { vec!["--id", "nosuch=x"] } else { vec![] };
             run(filter, &options, &sealed.out).expect(0).writes(&sealed.out);

@@ -16,7 +16,10 @@ impl<F: Filter> Running<'_, F> {
             let lines = match block.shape {
                 Shape::Lines => self.block(&block)?,
                 Shape::Unended => self.unended(&block)?,
-                Shape::Piece { begins, ends } => self.piece(&block, begins, ends)?,
+                Shape::Piece { begins, ends } => {
+                    self.sum_up(block.bytes);
+                    self.piece(&block, begins, ends)?
+                }
             };
             input.counted(lines);
             if self.aborted && !F::LOOKS_ON {
@@ -32,7 +35,7 @@ impl<F: Filter> Running<'_, F> {
         let bytes = block.bytes;
         // One look over the whole block saves two at every line.
         let clean = memchr2(0, b'\r', bytes).is_none();
-        let (mut start, mut line, mut pending) = (0, block.line, 0);
+        let (mut start, mut line, mut pending, mut summed) = (0, block.line, 0, 0);
         let mut looks_ahead = self.filter.looks_ahead();
         while let Some(length) = memchr(b'\n', &bytes[start..]) {
             if looks_ahead && self.begun && !self.aborted {
@@ -41,6 +44,11 @@ impl<F: Filter> Running<'_, F> {
             }
             let end = start + length + 1;
             let at = At { file: &block.file, line };
+            // Of what an end mark ends, all must be in its sum.
+            if bytes[start] == b'!' {
+                self.sum_up(&bytes[summed..start]);
+                summed = start;
+            }
             let pass = self.line(&bytes[start..end - 1], at, clean);
             if !matches!(pass, Ok(true)) {
                 // What was let through before a change, or before an abort, goes out before it.
@@ -56,6 +64,7 @@ impl<F: Filter> Running<'_, F> {
                 break;
             }
         }
+        self.sum_up(&bytes[summed..]);
         self.write_stretch(bytes, pending)?;
         Ok(line - block.line)
     }

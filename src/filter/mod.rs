@@ -11,7 +11,7 @@ use crate::dialect::{Beginning, SideList, beginning};
 use crate::entry::Entry;
 use crate::options::{Common, Rejects, SideFiles};
 use crate::outcome::{Account, At, Refusal, Report, Status, Stop};
-use crate::seal::{self, Mark, Releases};
+use crate::seal::{self, End, Mark, Releases};
 use crate::stream::{Input, Output};
 use crate::version::Dialect;
 use std::ffi::OsString;
@@ -151,6 +151,7 @@ pub fn run<F: Filter>(run: Run, filter: &mut F, report: &mut Report) -> Account 
         aborted: false,
         refused: None,
         end: None,
+        sum: crc32fast::Hasher::new(),
         account: Account::default(),
         changes: Changes::default(),
         filter,
@@ -188,7 +189,9 @@ struct Running<'f, F> {
     /// The abort mark of an entry that was refused just now.
     refused: Option<Vec<u8>>,
     /// The end mark that was read.
-    end: Option<Mark>,
+    end: Option<End>,
+    /// The CRC-32 of what was read of a sealed list.
+    sum: crc32fast::Hasher,
     account: Account,
     changes: Changes,
     filter: &'f mut F,
@@ -257,9 +260,11 @@ impl<F: Filter> Running<'_, F> {
             }
             match (self.seal, &self.end) {
                 (Seal::TakeOff | Seal::Demand, _) => {}
-                (Seal::Make, _) | (_, Some(Mark::End(Some(_)))) => seal::write_end(Some(entries), &mut output.buffer),
-                (_, Some(_)) => seal::write_end(None, &mut output.buffer),
                 (Seal::Keep, None) => {}
+                (Seal::Keep, Some(End { entries: None, .. })) => seal::write_end(End::default(), &mut output.buffer),
+                (Seal::Keep | Seal::Make, _) => {
+                    seal::write_end(End { entries: Some(entries), sum: output.sum() }, &mut output.buffer);
+                }
             }
             output.flush()?;
         }
@@ -379,6 +384,7 @@ impl<F: Filter> Running<'_, F> {
         let marked = self.seal == Seal::Make || (self.seal == Seal::Keep && self.heading.sealed);
         let Some(output) = self.output.as_mut().filter(|_| !self.aborted) else { return Ok(()) };
         if marked {
+            output.sum_up();
             let mut releases = self.heading.releases.clone();
             releases.rights_explicit = self.filter.leaves_rights_explicit(releases.rights_explicit);
             seal::write_list(&releases, &mut output.buffer);
@@ -402,19 +408,32 @@ impl<F: Filter> Running<'_, F> {
                 self.heading.sealed = true;
                 Ok(())
             }
-            Mark::End(count) => match count {
-                Some(count) if count != self.account.read => Err(Stop::Refused(format!(
-                    "{at}: the end mark says {count} entries, {} came: not a whole list",
+            Mark::End(end) => match end {
+                End { entries: Some(entries), .. } if entries != self.account.read => Err(Stop::Refused(format!(
+                    "{at}: the end mark says {entries} entries, {} came: not a whole list",
                     self.account.read
                 ))),
-                None if self.heading.sealed => {
+                End { entries: None, .. } if self.heading.sealed => {
                     Err(Stop::Refused(format!("{at}: the end mark of a sealed list must have its count")))
                 }
+                End { sum: Some(sum), .. } if self.heading.sealed && sum != self.sum.clone().finalize() => {
+                    Err(Stop::Refused(format!(
+                        "{at}: the list is not the one that was sealed: bytes of it were changed. What else changes a \
+                         list stands before mbx-parse --seal"
+                    )))
+                }
                 _ => {
-                    self.end = Some(Mark::End(count));
+                    self.end = Some(end);
                     Ok(())
                 }
             },
+        }
+    }
+
+    /// What was read of a sealed list, its list mark the first and its end mark no more.
+    fn sum_up(&mut self, bytes: &[u8]) {
+        if self.heading.sealed && self.end.is_none() {
+            self.sum.update(bytes);
         }
     }
 

@@ -31,6 +31,8 @@ struct Object {
     /// How far the pending bytes were read, and from where on they were not written.
     at: usize,
     unwritten: usize,
+    /// From where on they were not summed up.
+    unsummed: usize,
     /// Whether the filter was told of what is pending.
     told_ahead: bool,
     /// What stood before the first entry, if that was not written as it came.
@@ -63,11 +65,13 @@ impl<F: Filter> Running<'_, F> {
         let mut more = true;
         loop {
             let bytes = input.pending();
-            (object.at, object.unwritten, object.told_ahead) = (0, 0, !self.filter.looks_ahead());
+            (object.at, object.unwritten, object.unsummed) = (0, 0, 0);
+            object.told_ahead = !self.filter.looks_ahead();
             let read = self.members(bytes, &mut object, &file, more);
             // What was let through before something went wrong goes out before the abort.
             self.write_stretch(&bytes[..object.at], object.unwritten)?;
             read?;
+            self.sum_up(&bytes[object.unsummed..object.at]);
             input.take(object.at);
             if !more || (self.aborted && !F::LOOKS_ON) {
                 return input.close();
@@ -110,8 +114,9 @@ impl<F: Filter> Running<'_, F> {
                     return if more { Ok(()) } else { Err(cut_off(object, file)) };
                 };
                 self.write_pending(&bytes[object.unwritten..start]);
+                self.sum_up(&bytes[object.unsummed..start]);
                 object.advance(bytes, start);
-                object.unwritten = start;
+                (object.unwritten, object.unsummed) = (start, start);
                 self.mark(&bytes[start..start + len], at)?;
                 object.advance(bytes, start + len + 1);
                 object.unwritten = object.at;

@@ -57,6 +57,13 @@ pub fn lines(bytes: &[u8]) -> Vec<Vec<u8>> {
     bytes.split_inclusive(|b| *b == b'\n').map(<[u8]>::to_vec).collect()
 }
 
+/// A list of so many entries with its seal, as the first filter writes it.
+pub fn sealed(releases: &str, list: &[u8], entries: impl std::fmt::Display) -> Vec<u8> {
+    let begun = [b"!mbx-list", releases.as_bytes(), b"\n", list].concat();
+    let end = format!("!mbx-end {entries} {:08x}\n", crc32fast::hash(&begun));
+    [&begun, end.as_bytes()].concat()
+}
+
 /// A walk that looks random, and is the same in every run.
 pub struct Walk(pub u64);
 
@@ -67,6 +74,12 @@ impl Walk {
         self.0 ^= self.0 << 17;
         self.0 % n
     }
+}
+
+/// Whoever runs the tests, as `--owner` wants it.
+pub fn owner() -> String {
+    let meta = std::fs::metadata("/proc/self").unwrap();
+    format!("{}:{}", meta.uid(), meta.gid())
 }
 
 /// The directory of the filters.
