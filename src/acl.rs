@@ -232,19 +232,14 @@ pub fn pairs(acl: &[u8]) -> impl Iterator<Item = Pair<'_>> {
 
 /// An identifier that stands twice in an ACL.
 pub fn twice(acl: &[u8]) -> Option<&[u8]> {
-    let identifiers = || acl.split(|b| *b == b'\t').step_by(2);
-    // The parts of an ACL are closed by TABs, so the last of them is empty.
-    let count = memchr::memchr_iter(b'\t', acl).count() / 2;
-    if count < 2 {
-        return None;
-    }
-    if count <= 16 {
+    let identifiers = || pairs(acl).map(|pair| pair.identifier);
+    // Most ACLs have one to three.
+    if identifiers().nth(16).is_none() {
+        let mut before = 0..;
         return identifiers()
-            .take(count)
-            .enumerate()
-            .find_map(|(i, one)| identifiers().take(i).any(|other| other == one).then_some(one));
+            .find(|one| before.next().is_some_and(|i| identifiers().take(i).any(|other| other == *one)));
     }
-    let mut sorted: Vec<_> = identifiers().take(count).collect();
+    let mut sorted: Vec<_> = identifiers().collect();
     sorted.sort_unstable();
     sorted.windows(2).find(|two| two[0] == two[1]).map(|two| two[0])
 }

@@ -311,6 +311,8 @@ pub fn decode(raw: &[u8], out: &mut Vec<u8>) {
 /// Appends a string with its quotes, escaped as jansson does: `"`, `\` and control characters, `/` and DEL not
 /// (`facts/json.md`). The text is UTF-8; see [`why_not_utf8`].
 pub fn encode(text: &[u8], out: &mut Vec<u8>) {
+    // Almost nothing needs more than its quotes.
+    out.reserve(text.len() + 2);
     out.push(b'"');
     let mut rest = text;
     while let Some(at) = rest.iter().position(|byte| CLASSES[usize::from(*byte)] != Class::Plain) {

@@ -8,46 +8,53 @@ use std::fmt;
 use std::str::FromStr;
 
 /// One release, ordered as they came out: `3.0.0-beta2` lies before `3.0.0`.
+///
+/// One number, 16 bits each for major, minor, patch and stage: the rules of releases are asked several times an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version {
-    major: u16,
-    minor: u16,
-    patch: u16,
-    stage: Stage,
+pub struct Version(u64);
+
+impl Version {
+    const fn new(major: u16, minor: u16, patch: u16, stage: u16) -> Version {
+        Version((major as u64) << 48 | (minor as u64) << 32 | (patch as u64) << 16 | stage as u64)
+    }
+
+    /// Major, minor, patch and stage.
+    const fn parts(self) -> [u16; 4] {
+        [(self.0 >> 48) as u16, (self.0 >> 32) as u16, (self.0 >> 16) as u16, self.0 as u16]
+    }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
-    Alpha(u16),
-    Beta(u16),
-    Candidate(u16),
-    Final,
-}
+/// The stages of a version, with the number that a pre-release has, which is of four digits at most.
+const ALPHA: u16 = 0;
+const BETA: u16 = 1 << 14;
+const CANDIDATE: u16 = 2 << 14;
+const FINAL: u16 = u16::MAX;
 
 /// A final release, `v(2, 3, 7)`.
 pub const fn v(major: u16, minor: u16, patch: u16) -> Version {
-    Version { major, minor, patch, stage: Stage::Final }
+    Version::new(major, minor, patch, FINAL)
 }
 
 const fn beta(major: u16, minor: u16, patch: u16, n: u16) -> Version {
-    Version { major, minor, patch, stage: Stage::Beta(n) }
+    Version::new(major, minor, patch, BETA + n)
 }
 
 const fn alpha(major: u16, minor: u16, patch: u16, n: u16) -> Version {
-    Version { major, minor, patch, stage: Stage::Alpha(n) }
+    Version::new(major, minor, patch, ALPHA + n)
 }
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.major, self.minor)?;
-        if self.patch != u16::MAX {
-            write!(f, ".{}", self.patch)?;
+        let [major, minor, patch, stage] = self.parts();
+        write!(f, "{major}.{minor}")?;
+        if patch != u16::MAX {
+            write!(f, ".{patch}")?;
         }
-        match self.stage {
-            Stage::Alpha(n) => write!(f, "-alpha{n}"),
-            Stage::Beta(n) => write!(f, "-beta{n}"),
-            Stage::Candidate(n) => write!(f, "-rc{n}"),
-            Stage::Final => Ok(()),
+        match stage {
+            FINAL => Ok(()),
+            CANDIDATE.. => write!(f, "-rc{}", stage - CANDIDATE),
+            BETA.. => write!(f, "-beta{}", stage - BETA),
+            ALPHA.. => write!(f, "-alpha{}", stage - ALPHA),
         }
     }
 }
@@ -185,7 +192,8 @@ fn renumbered_text(version: Version) -> bool {
 
 /// The last release of the same series before a boundary.
 fn before(at: Version) -> Version {
-    v(at.major, at.minor, at.patch.saturating_sub(1))
+    let [major, minor, patch, _] = at.parts();
+    v(major, minor, patch.saturating_sub(1))
 }
 
 impl fmt::Display for Release {
@@ -218,34 +226,33 @@ impl FromStr for Release {
 
 fn parse(text: &str) -> Option<Release> {
     let (numbers, stage) = match text.split_once('-') {
-        None => (text, Stage::Final),
+        None => (text, FINAL),
         Some((numbers, stage)) => (
             numbers,
             if let Some(n) = stage.strip_prefix("alpha") {
-                Stage::Alpha(number(n)?)
+                ALPHA + number(n)?
             } else if let Some(n) = stage.strip_prefix("beta") {
-                Stage::Beta(number(n)?)
+                BETA + number(n)?
             } else {
-                Stage::Candidate(number(stage.strip_prefix("rc")?)?)
+                CANDIDATE + number(stage.strip_prefix("rc")?)?
             },
         ),
     };
     let mut parts = numbers.split('.');
     let (major, minor) = (number(parts.next()?)?, number(parts.next()?)?);
     let patch = parts.next().map(number);
-    if parts.next().is_some() || (patch.is_none() && stage != Stage::Final) {
+    if parts.next().is_some() || (patch.is_none() && stage != FINAL) {
         return None;
     }
     let told = text.to_string();
     Some(match patch {
         Some(patch) => {
-            let mut version = Version { major, minor, patch: patch?, stage };
+            let version = Version::new(major, minor, patch?, stage);
             // Pre-releases have the rules of the release that they led to, but 3.0.0-beta1, which still writes what 2.5
             // wrote, and those that were a dialect of their own (`facts/dialects.md`).
             let still_2_5 = (alpha(3, 0, 0, 0)..=beta(3, 0, 0, 1)).contains(&version);
-            if !still_2_5 && !renumbered_text(version) {
-                version.stage = Stage::Final;
-            }
+            let own = still_2_5 || renumbered_text(version);
+            let version = if own { version } else { v(major, minor, patch?) };
             Release { told, low: version, high: version }
         }
         None => Release { told, low: v(major, minor, 0), high: v(major, minor, u16::MAX) },

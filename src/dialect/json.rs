@@ -45,19 +45,20 @@ pub fn parse(bytes: &[u8], members: &mut Members, values: &mut Vec<u8>) -> Resul
 /// Appends an entry as `ctl_mboxlist -d` prints it, but for what only the mailbox's own files can tell: with `mbtype`,
 /// and `acl` for its ACL, which has no identifier twice. None if the type cannot be written.
 pub fn write(entry: &Entry<'_>, mbtype: Mbtype, acl: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    let mut letters = Vec::new();
-    mbtype.write_letters(&mut letters)?;
+    let begun = out.len();
     encode(entry.mailbox(), out);
-    out.extend_from_slice(b": {");
-    let server = entry.server().map(|server| (Member::Server, server));
-    let strings = [(Member::Name, entry.mailbox()), (Member::Mbtype, &letters), (Member::Partition, entry.partition())];
-    for (member, text) in strings.into_iter().chain(server) {
-        encode(member.name().as_bytes(), out);
-        out.extend_from_slice(b": ");
-        encode(text, out);
-        out.extend_from_slice(b", ");
+    let mailbox = begun..out.len();
+    out.extend_from_slice(b": {\"name\": ");
+    out.extend_from_within(mailbox);
+    out.extend_from_slice(b", \"mbtype\": \"");
+    mbtype.write_letters(out)?;
+    out.extend_from_slice(b"\", \"partition\": ");
+    encode(entry.partition(), out);
+    if let Some(server) = entry.server() {
+        out.extend_from_slice(b", \"server\": ");
+        encode(server, out);
     }
-    out.extend_from_slice(b"\"acl\": {");
+    out.extend_from_slice(b", \"acl\": {");
     for (i, pair) in acl::pairs(acl).enumerate() {
         if i > 0 {
             out.extend_from_slice(b", ");
