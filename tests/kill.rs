@@ -215,12 +215,17 @@ impl Night<'_> {
         night.whole = night.run(plan).out;
         night.lengths = told.into_iter().collect::<BTreeMap<_, _>>().into_values().collect();
         assert_eq!(night.lengths.len(), GUARD);
-        let begun = Instant::now();
-        let again = night.run(night.plan());
-        night.takes = begun.elapsed();
-        assert!(again.statuses.iter().all(ExitStatus::success) && again.out == night.whole, "{}", again.tell());
-        assert!(night.whole.len() > 40 * ENTRIES && night.whole.starts_with(b"BEGUN\n"), "{}", again.tell());
-        night
+        assert!(night.whole.len() > 40 * ENTRIES && night.whole.starts_with(b"BEGUN\n"));
+        let undisturbed = || {
+            let begun = Instant::now();
+            let again = night.run(night.plan());
+            let takes = begun.elapsed();
+            assert!(again.statuses.iter().all(ExitStatus::success) && again.out == night.whole, "{}", again.tell());
+            takes
+        };
+        // Other work on the machine makes it longer than it is.
+        let takes = [(); 5].map(|()| undisturbed()).into_iter().min();
+        Night { takes: takes.unwrap(), ..night }
     }
 
     /// The pipeline with nothing wrong.
