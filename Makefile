@@ -1,5 +1,5 @@
 # mbxtools: what a packager expects.
-#   make, make demo, make check, make bench, make install [PREFIX=/usr] [DESTDIR=...], make uninstall, make clean
+#   make, make demo, make check, make torture, make bench, make install [PREFIX=/usr] [DESTDIR=...], make uninstall, make clean
 
 PREFIX  = /usr/local
 BINDIR  = $(PREFIX)/bin
@@ -39,6 +39,10 @@ lint:
 	fi
 	@if command -v shellcheck >/dev/null; then shellcheck examples/demo.sh examples/migrate/*.sh .ci/run; fi
 
+# 2,505 nights, each with one fault; a quarter of an hour. MBX_KILL_TRIALS tells another number.
+torture:
+	MBX_KILL_TRIALS=$${MBX_KILL_TRIALS:-2505} $(CARGO) test --release --locked --test kill -- --nocapture
+
 bench:
 	$(CARGO) bench --locked --bench pipes --bench spool
 
@@ -57,4 +61,4 @@ uninstall:
 clean:
 	$(CARGO) clean
 
-.PHONY: all demo check lint bench install uninstall clean
+.PHONY: all demo check lint torture bench install uninstall clean
