@@ -20,13 +20,16 @@ pub fn main_of<O: Parser>(
     let options = match O::try_parse() {
         Ok(options) => options,
         Err(error) => {
+            let mut report = Report::new(tool, false);
             // Help and version are an answer, on stdout; anything else is trouble.
-            let answered = !error.use_stderr();
-            if answered {
-                return if error.print().is_ok() { Status::Done } else { Status::Closed }.into();
+            if !error.use_stderr() {
+                if let Err(stop) = answer(error.to_string().as_bytes()) {
+                    report.stop(&stop);
+                }
+                return report.status().into();
             }
             let what = usage_error(&error);
-            Report::new(tool, false).answer(format_args!("{what} ({tool} --help tells more)"));
+            report.answer(format_args!("{what} ({tool} --help tells more)"));
             send_abort(tool, &what);
             return Status::Trouble.into();
         }
@@ -64,9 +67,13 @@ fn send_abort(tool: &str, reason: &str) {
     if io::stdout().is_terminal() {
         return;
     }
-    if let Ok(mut output) = Output::stdout() {
-        seal::write_abort(tool, reason, &mut output.buffer);
-        // Nobody may be reading: the status says the same.
-        let _ = output.flush();
-    }
+    let mut mark = Vec::new();
+    seal::write_abort(tool, reason, &mut mark);
+    // Nobody may be reading: the status says the same.
+    let _ = answer(&mark);
+}
+
+fn answer(text: &[u8]) -> Result<(), Stop> {
+    let mut output = Output::stdout()?;
+    output.write_through(text)
 }

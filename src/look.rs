@@ -9,10 +9,10 @@ use crate::imapd_conf::Conf;
 use crate::metadata::Owner;
 use crate::outcome::{Name, Refusal, Report, Stop, reason};
 use crate::roots::{MetaFile, Roots, as_path};
+use crate::stream::SideFile;
 use rustix::fs::{Access, AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -402,21 +402,20 @@ fn dangling<'p>(root: &OwnedFd, path: &'p [u8]) -> Option<&'p [u8]> {
 /// What was found of each mailbox, for people, or its directory for other tools.
 pub enum Table {
     /// A table.
-    Rows(Box<csv::Writer<File>>),
+    Rows(Box<csv::Writer<SideFile>>),
     /// Paths, each with a NUL behind it.
-    Paths(BufWriter<File>),
+    Paths(BufWriter<SideFile>),
 }
 
 impl Table {
     /// A table in `file`, tsv if `path` says so; or the paths.
-    pub fn new(file: File, path: &Path, null: bool) -> Result<Table, Stop> {
+    pub fn new(file: SideFile, path: &Path, null: bool) -> Result<Table, Stop> {
         if null {
             return Ok(Table::Paths(BufWriter::new(file)));
         }
         let tsv = path.extension().is_some_and(|extension| extension == "tsv");
         let mut rows = csv::WriterBuilder::new().delimiter(if tsv { b'\t' } else { b',' }).from_writer(file);
-        rows.write_record(["mailbox", "partition", "directory", "found", "new directory"])
-            .map_err(|e| Stop::Trouble(format!("--report: {e}")))?;
+        rows.write_record(["mailbox", "partition", "directory", "found", "new directory"]).map_err(SideFile::failed)?;
         Ok(Table::Rows(Box::new(rows)))
     }
 
@@ -442,10 +441,10 @@ impl Table {
         match self {
             Table::Rows(rows) => rows
                 .write_record([entry.mailbox(), entry.partition(), path, what.as_bytes(), &there])
-                .map_err(|e| Stop::Trouble(format!("--report: {e}"))),
+                .map_err(SideFile::failed),
             Table::Paths(_) if !matches!(found, Some(Found::Header { .. })) => Ok(()),
             Table::Paths(paths) => {
-                paths.write_all(path).and_then(|()| paths.write_all(b"\0")).map_err(|e| Stop::io("--report", &e))
+                paths.write_all(path).and_then(|()| paths.write_all(b"\0")).map_err(SideFile::failed)
             }
         }
     }
@@ -456,6 +455,6 @@ impl Table {
             Table::Rows(rows) => rows.flush(),
             Table::Paths(paths) => paths.flush(),
         }
-        .map_err(|e| Stop::io("--report", &e))
+        .map_err(SideFile::failed)
     }
 }

@@ -6,6 +6,7 @@ use crate::outcome::{Name, Stop};
 use crate::roots::{Roots, Roster};
 use crate::seal::Releases;
 use crate::spool::Layout;
+use crate::stream::SideFile;
 use crate::version::Release;
 use clap::Args;
 use std::ffi::{OsStr, OsString};
@@ -161,8 +162,8 @@ impl SideFiles {
         SideFiles { taken: files.map(|meta| (meta.dev(), meta.ino())).collect() }
     }
 
-    /// Makes one, empty at first, so that a script can test it with `-s`.
-    pub fn make(&mut self, path: &std::path::Path) -> Result<File, Stop> {
+    /// Makes the one that `option` asks for, empty at first, so that a script can test it with `-s`.
+    pub fn make(&mut self, path: &std::path::Path, option: &str) -> Result<SideFile, Stop> {
         let name = Name(path.as_os_str().as_bytes());
         let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
         if std::fs::metadata(path).is_ok_and(|meta| self.taken.contains(&id(meta))) {
@@ -175,12 +176,12 @@ impl SideFiles {
         if made.is_file() {
             self.taken.push(id(made));
         }
-        Ok(file)
+        Ok(SideFile::new(file, format!("{option} {name}")))
     }
 
-    /// Makes one for entries, if the option called `name` asks for it.
-    pub fn list(&mut self, path: Option<&std::path::Path>, name: &'static str) -> Result<Option<SideList>, Stop> {
-        path.map(|path| Ok(SideList::new(self.make(path)?, name))).transpose()
+    /// Makes one for entries, if `option` asks for it.
+    pub fn list(&mut self, path: Option<&std::path::Path>, option: &str) -> Result<Option<SideList>, Stop> {
+        path.map(|path| Ok(SideList::new(self.make(path, option)?))).transpose()
     }
 }
 
@@ -215,7 +216,7 @@ pub fn read_pairs(path: &std::path::Path) -> Result<Pairs, Stop> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(file);
     let mut pairs = Vec::new();
     for record in reader.byte_records() {
-        let record = record.map_err(|e| Stop::Trouble(format!("{name}: {e}")))?;
+        let record = record.map_err(|e| Stop::io(&name, &e.into()))?;
         let line = record.position().map_or(0, csv::Position::line);
         if record.len() != 2 {
             return Err(Stop::Trouble(format!("{name}:{line}: {} columns instead of two, old and new", record.len())));

@@ -344,7 +344,7 @@ impl Output {
         }
         let written = self.sink.write_all(&self.buffer).and_then(|()| self.sink.flush());
         self.buffer.clear();
-        written.map_err(|e| self.failed(&e))
+        written.map_err(|e| cannot_write(self.name, &e))
     }
 
     /// Writes `bytes` past the buffer, which must be empty: a block that goes out as it came in.
@@ -354,14 +354,47 @@ impl Output {
         if let Some(sum) = &mut self.sum {
             sum.update(bytes);
         }
-        self.sink.write_all(bytes).map_err(|e| self.failed(&e))
+        self.sink.write_all(bytes).map_err(|e| cannot_write(self.name, &e))
+    }
+}
+
+/// What became of writing the stream, or what stands in its place, to `name`.
+pub fn cannot_write(name: &str, error: &io::Error) -> Stop {
+    match error.kind() {
+        ErrorKind::BrokenPipe => Stop::Closed,
+        _ => Stop::io(format_args!("{name}: cannot write"), error),
+    }
+}
+
+/// A file that is written beside the stream. What goes wrong in it is told by its name, through whatever it is written.
+pub struct SideFile {
+    file: File,
+    name: String,
+}
+
+impl SideFile {
+    /// `file`, called `name` in messages.
+    pub fn new(file: File, name: String) -> SideFile {
+        SideFile { file, name }
     }
 
-    fn failed(&self, error: &io::Error) -> Stop {
-        match error.kind() {
-            ErrorKind::BrokenPipe => Stop::Closed,
-            _ => Stop::io(format_args!("{}: cannot write", self.name), error),
-        }
+    /// What became of writing to one.
+    pub fn failed(error: impl Into<io::Error>) -> Stop {
+        Stop::Trouble(error.into().to_string())
+    }
+
+    fn named(&self, error: &io::Error) -> io::Error {
+        io::Error::new(error.kind(), format!("{}: cannot write: {}", self.name, reason(error)))
+    }
+}
+
+impl Write for SideFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes).map_err(|e| self.named(&e))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush().map_err(|e| self.named(&e))
     }
 }
 

@@ -6,6 +6,7 @@ use crate::json;
 use crate::mbtype::Mbtype;
 use crate::outcome::{Count, Name, Report, Stop};
 use crate::spool::is_by_name;
+use crate::stream::cannot_write;
 use crate::version::Dialect;
 use clap::ValueEnum;
 use std::collections::BTreeMap;
@@ -183,9 +184,7 @@ impl Summary {
     /// Writes it for a person to read at a glance.
     pub fn show(&self, out: &mut dyn Write) -> Result<(), Stop> {
         let mut text = Vec::new();
-        self.write(&mut text)
-            .and_then(|()| out.write_all(&text))
-            .map_err(|e| if e.kind() == io::ErrorKind::BrokenPipe { Stop::Closed } else { Stop::io("stdout", &e) })
+        self.write(&mut text).and_then(|()| out.write_all(&text)).map_err(|e| failed(&e))
     }
 
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -322,8 +321,5 @@ fn csv_failed(error: csv::Error) -> Stop {
 }
 
 fn failed(error: &io::Error) -> Stop {
-    match error.kind() {
-        io::ErrorKind::BrokenPipe => Stop::Closed,
-        _ => Stop::io("stdout: cannot write", error),
-    }
+    cannot_write("stdout", error)
 }

@@ -4,8 +4,7 @@
 
 mod stage;
 
-use stage::{Sandbox, account, command, lines, read, run};
-use std::process::Stdio;
+use stage::{Sandbox, account, lines, read, run};
 
 /// Each filter with options under which it lets the migrated list through.
 fn filters(sandbox: &Sandbox) -> Vec<(&'static str, Vec<String>)> {
@@ -142,43 +141,169 @@ fn an_abort_goes_all_the_way_down() {
         .says("mbx-count-guard: aborted upstream: mbx-parse: list:1: no partition");
 }
 
+/// Each filter with options that let the migrated list through, as a shell has them.
+const QUIET: [&str; 6] = [
+    "mbx-parse",
+    "mbx-remap-part nosuch=x",
+    "mbx-acl-rewrite --id nosuch=x",
+    "mbx-check-paths -C new.conf --from 2.2.13",
+    "mbx-mkmeta -C new.conf --from 2.2.13",
+    "mbx-count-guard",
+];
+
+/// A sandbox with the migrated list, sound, with a line that is no entry, with a mailbox that is not on disk, and
+/// without one that is.
+fn lists() -> Sandbox {
+    let sandbox = Sandbox::migrated();
+    let list = migrated();
+    let bob = list.windows(9).position(|name| name == b"\nuser.bob").unwrap() + 1;
+    let line = list[bob..].iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    sandbox.write("list", &list);
+    sandbox.write("bad", [&list[..], b"user.zz\n"].concat());
+    sandbox.write("gone", [&list[..], b"user.zz\t3\tzz\tlrs\t\n"].concat());
+    sandbox.write("less", [&list[..bob], &list[bob + line..]].concat());
+    sandbox
+}
+
+/// Whatever is broken, the message names the filter and the file, and nothing is let through behind it.
+#[track_caller]
+fn trouble(sandbox: &Sandbox, script: &str, status: i32, says: &str) {
+    let tool = script.split_whitespace().find(|word| word.starts_with("mbx-")).unwrap();
+    let ran = sandbox.sh(script);
+    assert_eq!(ran.status, status, "{script}: {}", ran.tell());
+    assert!(ran.err.contains(&format!("{tool}: {says}")), "{script}: {says}: {}", ran.tell());
+    assert!(!ran.err.contains("os error"), "{script}: {}", ran.tell());
+    assert!(ran.err.lines().all(|line| line.starts_with(tool)), "{script}: {}", ran.tell());
+    let behind = sandbox.sh(&format!("{{ {script}; }} 2>/dev/null | mbx-count-guard --from 2.2.13 --to 2.2.13 -- cat"));
+    assert!(behind.status != 0 && behind.out.is_empty(), "{script}: {}", behind.tell());
+}
+
 #[test]
 fn nowhere_to_write_is_trouble() {
-    let sandbox = Sandbox::migrated();
-    let list = sandbox.write("list", sealed());
-    for (filter, options) in filters(&sandbox) {
-        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let child = command(filter, &[])
-            .args(&options)
-            .stdin(std::fs::File::open(&list).unwrap())
-            .stdout(full)
-            .stderr(Stdio::piped())
-            .output()
-            .unwrap();
-        let err = String::from_utf8_lossy(&child.stderr).into_owned();
-        assert_eq!(child.status.code(), Some(2), "mbx-{filter}: {err}");
-        assert!(err.contains("stdout: cannot write: No space left on device"), "mbx-{filter}: {err}");
+    const FULL: &str = "No space left on device";
+    let sandbox = lists();
+    for filter in QUIET {
+        trouble(&sandbox, &format!("{filter} list >/dev/full"), 2, &format!("stdout: cannot write: {FULL}"));
+        trouble(&sandbox, &format!("{filter} --help >/dev/full"), 2, &format!("stdout: cannot write: {FULL}"));
     }
-    // Side files, and room for the guard.
-    let bad = b"user.bob\n";
-    run("parse", &["--reject", "/dev/full"], bad).expect(2).says("--reject: cannot write");
-    run("parse", &["--reject", "/no/such/dir/file"], bad).expect(2).says("/no/such/dir/file");
-    let ran = command("count-guard", &[&list]).env("TMPDIR", "/no/such/dir").output().unwrap();
-    assert_eq!(ran.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&ran.stderr).contains("temporary file in /no/such/dir (TMPDIR)"));
+    for view in ["--summary", "--format csv", "--format jsonl"] {
+        trouble(&sandbox, &format!("mbx-parse {view} list >/dev/full"), 2, &format!("stdout: cannot write: {FULL}"));
+    }
+    for (filter, option, list) in [
+        ("mbx-parse", "--reject", "bad"),
+        ("mbx-remap-part 3=x", "--moves", "list"),
+        ("mbx-remap-part 3=x", "--reject", "bad"),
+        ("mbx-acl-rewrite", "--reject", "bad"),
+        ("mbx-check-paths -C new.conf --from 2.2.13", "--reject", "bad"),
+        ("mbx-check-paths -C new.conf --from 2.2.13", "--missing", "gone"),
+        ("mbx-check-paths -C new.conf --from 2.2.13", "--report", "list"),
+        ("mbx-check-paths -C new.conf --from 2.2.13", "--report", "gone"),
+        ("mbx-check-paths -C new.conf --from 2.2.13", "--orphans", "less"),
+        ("mbx-mkmeta -C new.conf --from 2.2.13", "--reject", "bad"),
+    ] {
+        let script = |file: &str| format!("{filter} {option} {file} {list}");
+        trouble(&sandbox, &script("/dev/full"), 2, &format!("{option} /dev/full: cannot write: {FULL}"));
+        trouble(&sandbox, &script("/no/such/dir/file"), 2, "/no/such/dir/file: No such file or directory");
+        trouble(&sandbox, &script("spool"), 2, "spool: Is a directory");
+    }
+}
+
+#[test]
+fn nothing_to_read_is_trouble() {
+    let sandbox = lists();
+    for filter in QUIET {
+        trouble(&sandbox, &format!("{filter} nosuch"), 2, "nosuch: No such file or directory");
+        trouble(&sandbox, &format!("{filter} list nosuch"), 2, "nosuch: No such file or directory");
+        trouble(&sandbox, &format!("{filter} spool"), 2, "spool: is a directory, not a mailbox list");
+        trouble(&sandbox, &format!("{filter} <spool"), 2, "stdin: cannot read: Is a directory");
+        trouble(&sandbox, &format!("{filter} /proc/self/mem"), 2, "/proc/self/mem: cannot read: Input/output error");
+        trouble(&sandbox, &format!("{filter} <&-"), 1, "the list is empty");
+    }
+    for filter in [
+        "mbx-parse --only",
+        "mbx-remap-part --map",
+        "mbx-remap-part 3=x -C",
+        "mbx-acl-rewrite --id-map",
+        "mbx-check-paths --from 2.2.13 -C",
+        "mbx-mkmeta --from 2.2.13 -C",
+        "mbx-count-guard --baseline",
+        "mbx-count-guard --against",
+    ] {
+        trouble(&sandbox, &format!("{filter} nosuch list"), 2, "nosuch: No such file or directory");
+        let is_a_list = filter.starts_with("mbx-count-guard");
+        let what = if is_a_list { "is a directory, not a mailbox list" } else { "Is a directory" };
+        trouble(&sandbox, &format!("{filter} spool list"), 2, &format!("spool: {what}"));
+    }
+    // What a configuration goes on with.
+    sandbox.write("half.conf", [&sandbox.read("new.conf")[..], b"@include: nosuch.conf\n"].concat());
+    for filter in ["mbx-remap-part 3=x", "mbx-check-paths --from 2.2.13", "mbx-mkmeta --from 2.2.13"] {
+        trouble(
+            &sandbox,
+            &format!("{filter} -C half.conf list"),
+            2,
+            "half.conf:26: @include: nosuch.conf: No such file",
+        );
+    }
+    // What was there when it began.
+    for filter in QUIET {
+        let script = format!(
+            "cp list second; mkfifo first; {{ cat list; rm second; }} >first & {filter} first second; status=$?; rm first; (exit $status)"
+        );
+        trouble(&sandbox, &script, 2, "second: No such file or directory");
+    }
+}
+
+/// The temporary files of the guard: the list, and what it sorts it by.
+#[test]
+fn no_room_for_the_guard_is_trouble() {
+    let sandbox = lists();
+    let rights = "lrs".repeat(700);
+    let list: String = (0..8_000).map(|i| format!("user.u{i:05}\t0 3\tu{i}\t{rights}\t\n")).collect();
+    sandbox.write("big", &list);
+    let guard = "mbx-count-guard --unique --to 2.3.7 big -- cat";
+    trouble(
+        &sandbox,
+        &format!("TMPDIR=/no/such/dir {guard}"),
+        2,
+        "temporary file in /no/such/dir (TMPDIR): No such file",
+    );
+    // SIGXFSZ ignored, a write beyond the limit fails as on a full disk. Of blocks of 512 bytes the list has 33,000.
+    let limited = |blocks: u32| format!("trap '' XFSZ; ulimit -f {blocks}; {guard}");
+    trouble(&sandbox, &limited(20_000), 2, "the temporary file: cannot write: File too large");
+    // A disk on which there is room for the list, and not for its sorting.
+    for (megabytes, says) in [(8, "the temporary file: cannot write"), (20, "temporary file in /")] {
+        let script =
+            format!("unshare -m sh -c 'mount -t tmpfs -o size={megabytes}m none full && TMPDIR=$PWD/full {guard}'");
+        if sandbox.sh("mkdir full && unshare -m mount -t tmpfs none full").status == 0 {
+            let ran = sandbox.sh(&script).expect(2).writes(b"");
+            ran.says(&format!("mbx-count-guard: {says}")).says("No space left on device");
+        }
+        sandbox.sh("rmdir full").expect(0);
+    }
+    // There is enough.
+    assert!(sandbox.sh(guard).expect(0).out == list.as_bytes());
 }
 
 #[test]
 fn a_reader_that_goes_away_is_141_and_silence() {
-    let sandbox = Sandbox::migrated();
-    // More than the pipe holds, which is a MiB.
+    let sandbox = lists();
+    let gone = |script: &str| {
+        let ran = sandbox.sh(script);
+        assert_eq!(ran.out, b"141\n", "{script}: {}", ran.tell());
+        assert_eq!(ran.err, "", "{script}");
+    };
+    // Before anything was written. What waits for the end of the reader is its other pipe.
+    for filter in QUIET {
+        gone(
+            &format!("{{ {{ cat end; {filter} list; echo $? >status; }} 3>&- | :; }} ; cat status")
+                .replace("cat end", "sleep 0.2"),
+        );
+    }
+    // In the middle: more than the pipe holds, which is a MiB.
     let big: Vec<u8> = (0..200_000).flat_map(|i| format!("user.u{i}\t0 3\tu{i}\tlrs\t\n").into_bytes()).collect();
     sandbox.write("big", big);
     for filter in ["mbx-parse", "mbx-remap-part 3=4", "mbx-acl-rewrite", "mbx-count-guard", "mbx-mkmeta -C new.conf"] {
-        let script = format!("{{ {filter} big; echo $? >status; }} | head -c 10 >/dev/null; cat status");
-        let ran = sandbox.sh(&script);
-        assert_eq!(ran.out, b"141\n", "{filter}: {}", ran.tell());
-        assert_eq!(ran.err, "", "{filter}");
+        gone(&format!("{{ {filter} big; echo $? >status; }} | head -c 10 >/dev/null; cat status"));
     }
 }
 

@@ -7,7 +7,7 @@
 mod stage;
 
 use rustix::process::{Pid, Signal, kill_process};
-use stage::{Ran, Sandbox, Walk, command, lines, read, run};
+use stage::{Ran, Sandbox, Walk, command, lines, owner, read, run};
 use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
 use std::io::Write;
@@ -96,13 +96,6 @@ impl Night {
     fn now(&self) -> [BTreeMap<PathBuf, Vec<u8>>; 2] {
         [files(&self.spool()), files(&self.meta)]
     }
-}
-
-/// Who is to own what is made: for root somebody else, as it is on a server.
-fn owner() -> String {
-    let meta = std::fs::metadata("/proc/self").unwrap();
-    let [uid, gid] = if meta.uid() == 0 { [1, 1] } else { [meta.uid(), meta.gid()] };
-    format!("{uid}:{gid}")
 }
 
 fn other_file_system(sandbox: &Sandbox) -> Option<tempfile::TempDir> {

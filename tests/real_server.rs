@@ -8,10 +8,13 @@
 
 mod stage;
 
+use rustix::process::{Pid, Signal, kill_process};
 use stage::cyrus::{self, CTL_MBOXLIST};
-use stage::{Sandbox, dumps, lines, run};
+use stage::{Sandbox, Walk, command, dumps, lines, run};
+use std::io::Read;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
 /// A sandbox that Debian's Cyrus user may work in; none where there is no Cyrus.
 fn cyrus() -> Option<Sandbox> {
@@ -92,4 +95,70 @@ fn the_real_loader_says_what_it_drops_and_exits_0() {
     assert!(!Path::new(&other).exists());
     run("count-guard", &load, &sealed).expect(0);
     assert!(Path::new(&other).exists());
+}
+
+/// Whoever is killed while the side database is loaded, and whenever: the server's own list stays what it was.
+#[test]
+fn a_load_that_is_killed_leaves_the_servers_list_alone() {
+    let Some(sandbox) = cyrus() else { return };
+    let (conf, db, pid) = (sandbox.file("imapd.conf"), sandbox.file("new.db"), sandbox.file("pid"));
+    let list = |what: &str, entries: usize| {
+        let entry = |i| {
+            format!(
+                r#""user.{what}{i}": {{"name": "user.{what}{i}", "mbtype": "e", "partition": "default", "acl": {{"{what}{i}": "lrs"}}, "uniqueid": "{what}{i}", "uidvalidity": "1", "foldermodseq": "1", "createdmodseq": "1"}}"#
+            )
+        };
+        format!("{{\n{}\n}}\n", (0..entries).map(entry).collect::<Vec<_>>().join(",\n"))
+    };
+    let (own, new) = (sandbox.write("own.list", list("own", 50)), sandbox.write("new.list", list("new", 300)));
+    sandbox.sh(&format!("{CTL_MBOXLIST} -C {conf} -u <{own}")).expect(0);
+    let servers = || (sandbox.sh(&format!("{CTL_MBOXLIST} -C {conf} -d")).out, sandbox.read("conf/mailboxes.db"));
+    let before = servers();
+    assert!(lines(&before.0).len() > 50);
+    // `$$` is the loader's own, which is what the shell becomes.
+    let loader = format!("echo $$ >{pid}; exec {CTL_MBOXLIST} -C {conf} -u -f {db}");
+    let begin = || {
+        for file in [&db, &pid] {
+            let _ = std::fs::remove_file(file);
+        }
+        let mut guard = command("count-guard", &["--to", "3.6.1", &new, "--", "sh", "-c", &loader]);
+        guard.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let undisturbed = Instant::now();
+    assert!(begin().wait().unwrap().success());
+    let takes = undisturbed.elapsed();
+    // Byte by byte it is never the same: the loader adds the time.
+    let compare = format!("{CTL_MBOXLIST} -C {conf} -d -f {db} | mbx-count-guard --against {new}");
+    let is_whole = || Path::new(&db).exists() && sandbox.sh(&compare).status == 0;
+    assert!(is_whole());
+    let trials = std::env::var("MBX_KILL_TRIALS").ok().and_then(|n| n.parse().ok()).unwrap_or(200_u64) / 20;
+    let mut walk = Walk(0x9e37_79b9_7f4a_7c15);
+    let mut in_part = 0;
+    for _ in 0..trials {
+        let mut guard = begin();
+        let moment = takes.mul_f64(walk.below(1_000) as f64 / 1_000.0);
+        let both = walk.below(3);
+        let signal = [Signal::KILL, Signal::TERM][walk.below(2) as usize];
+        std::thread::sleep(moment);
+        let loader = std::fs::read_to_string(&pid).ok().and_then(|pid| pid.trim().parse().ok()).and_then(Pid::from_raw);
+        // As long as the guard was not waited for its own number is its own; the loader's is as long as it lives.
+        if both != 0 && guard.try_wait().unwrap().is_none() {
+            let _ = loader.map(|loader| kill_process(loader, signal));
+        }
+        if both != 1 {
+            let _ = kill_process(Pid::from_child(&guard), signal);
+        }
+        // The loader has it from the guard: when it ends both are gone.
+        guard.stdout.take().unwrap().read_to_end(&mut Vec::new()).unwrap();
+        let success = guard.wait().unwrap().success();
+        assert!(servers() == before, "the server's own list is another");
+        let whole = is_whole();
+        assert!(whole || !success, "a success, and not loaded");
+        in_part += u64::from(!whole);
+    }
+    println!("{trials} loads: {in_part} were not whole");
+    assert!(in_part > 0);
+    // And again, from the beginning.
+    let mut again = begin();
+    assert!(again.wait().unwrap().success() && is_whole());
 }

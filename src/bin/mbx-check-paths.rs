@@ -479,7 +479,10 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
         fill: None,
         filled: 0,
         asker: Asker::new(usize::from(options.jobs), reader, options.fill),
-        table: options.report.as_deref().map(|path| Table::new(side.make(path)?, path, options.null)).transpose()?,
+        table: match options.report.as_deref() {
+            Some(path) => Some(Table::new(side.make(path, "--report")?, path, options.null)?),
+            None => None,
+        },
         dir: Vec::new(),
         kept: 0,
         looked_up: 0,

@@ -12,7 +12,7 @@ use mbxtools::options::{Common, KNOWN, Limit};
 use mbxtools::outcome::{Account, Count, Name, Refusal, Report, Status, Stop, reason};
 use mbxtools::seal::{Releases, write_abort};
 use mbxtools::spool::{INTERNAL, folded};
-use mbxtools::stream::{Input, Output, Source, stdout};
+use mbxtools::stream::{Input, Output, Source, cannot_write, stdout};
 use mbxtools::version::{Dialect, v};
 use std::ffi::OsString;
 use std::fs::File;
@@ -323,10 +323,7 @@ fn guard(options: Options, report: &mut Report) -> Result<Account, Stop> {
 
 fn let_out(mut list: File) -> Result<(), Stop> {
     let mut out = stdout()?;
-    io::copy(&mut list, &mut out).map(drop).map_err(|e| match e.kind() {
-        io::ErrorKind::BrokenPipe => Stop::Closed,
-        _ => Stop::io("stdout: cannot write", &e),
-    })
+    io::copy(&mut list, &mut out).map(drop).map_err(|e| cannot_write("stdout", &e))
 }
 
 /// Starts the command with the list as its standard input, shows what it says, and waits. The loaders exit 0 whatever

@@ -10,8 +10,8 @@ use mbxtools::json;
 use mbxtools::options::{Common, KNOWN, Rejects, SideFiles, read_pairs, split_pair, split_renames};
 use mbxtools::outcome::{Account, Name, Refusal, Report, Stop};
 use mbxtools::partition;
+use mbxtools::stream::SideFile;
 use std::ffi::OsString;
-use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -106,7 +106,7 @@ struct Remap {
     servers: Renames,
     strict: bool,
     declared: Option<Conf>,
-    moves: Option<csv::Writer<File>>,
+    moves: Option<csv::Writer<SideFile>>,
     renamed: u64,
     moved_servers: u64,
     histories: u64,
@@ -146,7 +146,7 @@ impl Remap {
             changes.put_partition(entry, new);
             self.renamed += 1;
             if let Some(moves) = &mut self.moves {
-                moves.write_record([entry.mailbox(), old, new]).map_err(|e| Stop::Trouble(format!("--moves: {e}")))?;
+                moves.write_record([entry.mailbox(), old, new]).map_err(SideFile::failed)?;
             }
         }
         // A name history tells where the mailbox was: on this host the disks have their new names there, too.
@@ -184,7 +184,7 @@ impl Filter for Remap {
         self.partitions.tell_unmet("partition", report);
         self.servers.tell_unmet("server", report);
         match &mut self.moves {
-            Some(moves) => moves.flush().map_err(|e| Stop::io("--moves", &e)),
+            Some(moves) => moves.flush().map_err(SideFile::failed),
             None => Ok(()),
         }
     }
@@ -229,8 +229,8 @@ fn remap(options: Options, report: &mut Report) -> Result<Account, Stop> {
     }
     let moves = match &options.moves {
         Some(path) => {
-            let mut writer = csv::Writer::from_writer(side.make(path)?);
-            writer.write_record(["mailbox", "old", "new"]).map_err(|e| Stop::Trouble(format!("--moves: {e}")))?;
+            let mut writer = csv::Writer::from_writer(side.make(path, "--moves")?);
+            writer.write_record(["mailbox", "old", "new"]).map_err(SideFile::failed)?;
             Some(writer)
         }
         None => None,

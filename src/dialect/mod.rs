@@ -7,9 +7,9 @@ pub mod text;
 
 use crate::outcome::{Refusal, Stop};
 use crate::seal;
+use crate::stream::SideFile;
 use crate::version::Dialect;
 use memchr::{memchr, memchr_iter, memchr2};
-use std::fs::File;
 use std::io::Write;
 
 /// What the beginning of a file says about the list in it.
@@ -69,17 +69,15 @@ pub fn beginning(start: &[u8]) -> Option<Beginning> {
 
 /// A list that is written beside the stream, entry by entry as they came, to be mended and fed again.
 pub struct SideList {
-    file: File,
-    /// How it is called in messages.
-    name: &'static str,
+    file: SideFile,
     /// Whether an entry of JSON was written.
     object: bool,
 }
 
 impl SideList {
     /// Into `file`.
-    pub fn new(file: File, name: &'static str) -> SideList {
-        SideList { file, name, object: false }
+    pub fn new(file: SideFile) -> SideList {
+        SideList { file, object: false }
     }
 
     /// Adds an entry, or a part of a line without its newline.
@@ -95,7 +93,7 @@ impl SideList {
 
     /// Adds bytes as they are.
     pub fn raw(&mut self, bytes: &[u8]) -> Result<(), Stop> {
-        self.file.write_all(bytes).map_err(|e| Stop::io(format_args!("{}: cannot write", self.name), &e))
+        self.file.write_all(bytes).map_err(SideFile::failed)
     }
 
     /// Ends the list. One without entries stays an empty file, so that a script can ask with `-s`.
