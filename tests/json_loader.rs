@@ -168,3 +168,20 @@ fn debians_loader_stores_what_is_let_through() {
     }
     assert!(loaded > 75, "{loaded}");
 }
+
+/// 3.6 keeps 0x1f for the dots of a name in its database, and 0x1d behind a domain (seen on 3.6.1).
+#[test]
+fn a_name_with_a_mark_of_the_database_is_not_another_mailbox() {
+    let entry = |name: &str, uniqueid: &str| {
+        let rest = r#""mbtype": "el", "partition": "default", "acl": {}, "uidvalidity": "7", "createdmodseq": "1", "foldermodseq": "2""#;
+        format!("\"{name}\": {{{rest}, \"uniqueid\": \"{uniqueid}\"}}")
+    };
+    for name in ["user.bob\\u001fwork", "user.bob\\u001d", "user\\u001f\\u001fbob", "bob\\u001duser.bob"] {
+        let list = format!("{{{}, {}}}", entry("user.bob.work", "aa"), entry(name, "bb"));
+        for release in JSON_RELEASES {
+            let ran = run("parse", &["--to", release, "--reject", "/dev/null"], list.as_bytes()).expect(1);
+            ran.says("name that the target takes for another").says("2 in, 1 out, 1 refused");
+            run("count-guard", &["--to", release, "--unique"], list.as_bytes()).expect(1);
+        }
+    }
+}
