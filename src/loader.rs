@@ -280,7 +280,7 @@ impl Loader {
         }
         match entry.server() {
             // 3.0 splits at the last `!`: `a!b!c` was stored as `b!c` (3.0.18).
-            Some(_) if memchr(b'!', entry.partition()).is_some() => {
+            Some(_) if entry.dialect != Dialect::Json && memchr(b'!', entry.partition()).is_some() => {
                 Err(Refusal::with(kind, format!("{} keeps only one of two servers", self.release)))
             }
             _ => Ok(()),

@@ -185,3 +185,11 @@ fn a_name_with_a_mark_of_the_database_is_not_another_mailbox() {
         }
     }
 }
+
+/// 3.0 splits `a!b!c`; the loaders of JSON keep server and partition apart, and then look for a partition `b!c`.
+#[test]
+fn a_partition_with_a_server_in_it_is_refused_for_that_and_not_for_two_servers() {
+    let entry = r#"{"user.bob": {"mbtype": "erl", "server": "be1", "partition": "a!b", "acl": {}, "uniqueid": "aa"}}"#;
+    let ran = run("parse", &["--to", "3.6.1"], entry.as_bytes()).expect(1);
+    ran.says("server!partition in one (a!b: 3.6.1 would look for a partition of that name): user.bob");
+}
