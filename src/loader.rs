@@ -28,6 +28,10 @@ const MAX_LOCKED: usize = 250;
 /// that fits, in the middle of the list (seen on 3.6.1: 247 bytes are loaded, 248 are not).
 const MAX_USERID: usize = 247;
 
+/// What stands in the database of 3.6 and later behind a domain and for each dot: `user.bob` and `user\x1fbob` are one
+/// mailbox there, and the last of the two is kept (seen on 3.6.1).
+const MARKS: [u8; 2] = [0x1d, 0x1f];
+
 /// What the loader and the server of one release take.
 #[derive(Debug, Clone)]
 pub struct Loader {
@@ -172,6 +176,10 @@ impl Loader {
                 let detail = format!("{} could not open it", self.release);
                 return Err(Refusal::with("domain with an @", detail));
             }
+            if let Some(mark) = mailbox.iter().find(|b| MARKS.contains(b)) {
+                let detail = format!("{} keeps {} for the dots or the domain of a name", self.release, show(*mark));
+                return Err(Refusal::with("name that the target takes for another", detail));
+            }
             let userid = userid_len(mailbox);
             if userid > MAX_USERID {
                 let detail = format!("{userid} bytes; the loader of {} dies of more than {MAX_USERID}", self.release);
@@ -272,7 +280,7 @@ impl Loader {
         }
         match entry.server() {
             // 3.0 splits at the last `!`: `a!b!c` was stored as `b!c` (3.0.18).
-            Some(_) if memchr(b'!', entry.partition()).is_some() => {
+            Some(_) if entry.dialect != Dialect::Json && memchr(b'!', entry.partition()).is_some() => {
                 Err(Refusal::with(kind, format!("{} keeps only one of two servers", self.release)))
             }
             _ => Ok(()),

@@ -4,6 +4,8 @@
 
 pub mod cyrus;
 
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -182,6 +184,52 @@ fn dumps_of(releases: &[&'static str]) -> Vec<(&'static str, String, Vec<u8>)> {
     all
 }
 
+/// One entry of a JSON list, as far as a loader keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Letters of the type, each once, numbers without zeros before them, partition, uniqueid and server.
+    pub fields: Vec<String>,
+    /// None if it is no object.
+    pub acl: Option<BTreeMap<String, String>>,
+}
+
+/// What a list says: mailbox, and the rest.
+pub type Said = BTreeMap<String, Entry>;
+
+/// Reads a JSON list; none if it is no JSON.
+pub fn said(list: &[u8]) -> Option<Said> {
+    let list: Map<String, Value> = serde_json::from_slice(list).ok()?;
+    let entry = |entry: &Value| {
+        let text = |member: &str| entry[member].as_str().map_or_else(|| format!("no {member}"), str::to_string);
+        let number = |member: &str| match text(member) {
+            digits if digits.len() > 1 && digits.bytes().all(|b| b.is_ascii_digit()) => {
+                digits.trim_start_matches('0').to_string()
+            }
+            text => text,
+        };
+        let mut letters: Vec<char> = text("mbtype").chars().collect();
+        // Flags are read in any order, and no type is the type of mail.
+        if letters.first().is_none_or(|first| !"ensfpjbca".contains(*first)) {
+            letters.insert(0, 'e');
+        }
+        letters[1..].sort_unstable();
+        letters.dedup();
+        // f is read among the flags, too.
+        if letters.starts_with(&['e', 'f']) {
+            letters.remove(0);
+        }
+        let numbers = ["uidvalidity", "createdmodseq", "foldermodseq"].map(number);
+        let others = ["partition", "uniqueid", "server"].map(text);
+        let rights = |rights: &Value| rights.as_str().map_or_else(|| rights.to_string(), str::to_string);
+        let pairs = entry["acl"].as_object().map(|acl| acl.iter());
+        Entry {
+            fields: [&[letters.into_iter().collect()][..], &numbers, &others].concat(),
+            acl: pairs.map(|pairs| pairs.map(|(identifier, given)| (identifier.clone(), rights(given))).collect()),
+        }
+    };
+    Some(list.iter().map(|(name, value)| (name.clone(), entry(value))).collect())
+}
+
 /// A directory of one test, with a spool of the corpus unpacked and its imapd.conf pointing there.
 pub struct Sandbox {
     dir: tempfile::TempDir,
@@ -190,6 +238,11 @@ pub struct Sandbox {
 impl Sandbox {
     pub fn empty() -> Sandbox {
         Sandbox { dir: tempfile::tempdir().unwrap() }
+    }
+
+    /// Where a sync costs nothing.
+    pub fn in_memory() -> Sandbox {
+        Sandbox { dir: tempfile::tempdir_in("/dev/shm").unwrap() }
     }
 
     pub fn of(release: &str, variant: &str) -> Sandbox {
