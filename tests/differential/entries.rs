@@ -101,8 +101,8 @@ const ODD_RIGHTS: &[&str] =
 /// Partitions; `?` is something odd.
 #[rustfmt::skip]
 const PARTITIONS: &[&str] = &[
-    "p1", "1", "0", "Default", "a.b", "(null)", "x y", "a!b", "!b", "é", "default?", "..", "a/b", "default,p1", "\"",
-    "%", "\\", "(", "NIL", "null",
+    "", "p1", "1", "0", "Default", "a.b", "(null)", "x y", "a!b", "!b", "é", "default?", "..", "a/b", "default,p1",
+    "\"", "%", "\\", "(", "NIL", "null",
 ];
 
 /// Mbtypes of JSON.
@@ -155,10 +155,11 @@ const WHOLE: &str = r#"{
 /// What is put into it.
 #[rustfmt::skip]
 const DAMAGES: &[&str] = &[
-    " ", "\n", "\t", "\r", "\0", "\u{1}", "\u{7f}", "\u{2028}", "\u{feff}", "\"", "\\", "\\u0000", "\\u0001", "\\ud800",
-    "\\udc00", "\\ud83d\\udce7", "\\x", "\\/", "/", "/* */", "//", "#", ",", ",,", ":", "{", "}", "[", "]", "{}", "[]", "null", "nul",
-    "True", "0", "-", "1e999", "1e-999", "01", "1.", ".5", "99999999999999999999", "NaN", "é", "'", "\"x\": 1, ", "\"x\": 99999999999999999999, ",
-    "\"x\": 1e999, ", "\"x\": -0, ", "\"x\": \"\\u0000\", ", "{\"", "}\n{",
+    " ", "\n", "\t", "\r", "\0", "\u{1}", "\u{7f}", "\u{2028}", "\u{feff}", "\"", "\\", "\\u0000", "\\u0001",
+    "\\ud800", "\\udc00", "\\ud83d\\udce7", "\\x", "\\/", "/", "/* */", "//", "#", ",", ",,", ":", "{", "}", "[", "]",
+    "{}", "[]", "null", "nul", "True", "0", "-", "1e999", "1e-999", "01", "1.", ".5", "99999999999999999999", "NaN",
+    "é", "'", "\"x\": 1, ", "\"x\": 99999999999999999999, ", "\"x\": 1e999, ", "\"x\": -0, ", "\"x\": \"\\u0000\", ",
+    "{\"", "}\n{",
 ];
 
 /// Where entries come from.
@@ -221,7 +222,8 @@ impl Source {
             }
             8 => {
                 let long = self.one(&[240, 250, 480, 490, 505, 510, 1020, 2000]) + self.below(16);
-                let mut name = self.filled("user.{}", bytes);
+                let begin = self.one(&["user.{}", "shared.{}", "user.bob.{}"]);
+                let mut name = self.filled(begin, bytes);
                 let joint = self.one(&[&b".x"[..], b"x", b"xxxxxxxxxxxxxxxxxxxxxxxxxxx.", b"\xc3\xa9"]);
                 if self.once_in(3) {
                     name.splice(..0, *b"example.org!");
@@ -284,7 +286,7 @@ impl Source {
             types if self.once_in(8) => self.one(types),
             _ => "0",
         };
-        let partition = match self.below(100) {
+        let mut partition = match self.below(100) {
             0..2 => {
                 let template = self.one(PARTITIONS);
                 self.filled(template, true)
@@ -292,6 +294,8 @@ impl Source {
             2 => vec![b'p'; 60 + self.below(8)],
             _ => b"default".to_vec(),
         };
+        // A blank ends it in these dialects, and the rest would be an identifier's.
+        partition.retain(|b| text.closes != b' ' || *b != b' ');
         let server = self.once_in(if mbtype == "1" { 2 } else { 100 });
         let place = [if server { &b"be1.example.org!"[..] } else { b"" }, &partition].concat();
         let mut line = [&name[..], b"\t"].concat();
@@ -304,7 +308,7 @@ impl Source {
         if !acl.is_empty() && self.once_in(40) {
             line.pop();
         }
-        // What stands where the loaders look for the partition's end is told apart here as they do it.
+        // The oldest dialect may have blanks around a partition, which do not count.
         let trimmed = if mbtype.is_empty() { place.trim_ascii() } else { &place[..] };
         let (server, partition) = match trimmed.iter().position(|b| *b == b'!') {
             Some(at) => (Some(&trimmed[..at]), &trimmed[at + 1..]),
