@@ -11,7 +11,7 @@ use mbxtools::entry::Entry;
 use mbxtools::filter::{Filter, Heading, Run, Seal, Verdict, run};
 use mbxtools::outcome::{Account, Refusal, Report, Status, Stop};
 use mbxtools::seal::Releases;
-use mbxtools::stream::{Input, Output, Source};
+use mbxtools::stream::{Input, Output, SideFile, Source};
 use mbxtools::version::{Dialect, Release};
 use stage::{Sink, read_object};
 use std::io::{self, Read, Seek};
@@ -102,7 +102,9 @@ impl How {
         let whole = Run {
             input: Input::new([Source::Reader("fuzz", Box::new(reader))]),
             output: Some(Output::new(Box::new(sink.clone()), "sink")),
-            rejects: rejects.as_ref().map(|file| SideList::new(file.try_clone().expect("memfd"), "rejects")),
+            rejects: rejects
+                .as_ref()
+                .map(|file| SideList::new(SideFile::new(file.try_clone().expect("memfd"), "rejects".to_string()))),
             seal: self.seal,
             releases: self.told.clone(),
             allow_empty: self.allow_empty,
