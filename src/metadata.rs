@@ -245,8 +245,8 @@ impl DirMaker {
             // Only a dry run has nothing above.
             _ => return Ok((Level::Missing, self.tells(upto))),
         };
-        let runs_as = rustix::process::geteuid();
-        if self.rules.owner.is_none() && runs_as.is_root() {
+        let runs_as = (rustix::process::geteuid(), rustix::process::getegid());
+        if self.rules.owner.is_none() && runs_as.0.is_root() {
             return Err(trouble(
                 &self.path,
                 upto,
@@ -256,7 +256,7 @@ impl DirMaker {
         }
         // Under its name it is there with its owner or not at all, wherever we are killed.
         let first = match self.rules.owner {
-            Some(owner) if owner.uid != runs_as => UNOWNED.as_bytes(),
+            Some(Owner { uid, gid }) if (uid, gid) != runs_as => UNOWNED.as_bytes(),
             _ => part,
         };
         let made = self.make_one(parent, first, part);
