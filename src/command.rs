@@ -4,6 +4,7 @@ use crate::outcome::{Account, Report, Status, Stop};
 use crate::seal;
 use crate::stream::Output;
 use clap::Parser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use rustix::process::{Resource, Rlimit};
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -54,13 +55,40 @@ pub fn main_of<O: Parser>(
     status.into()
 }
 
+/// Options that people know from elsewhere, and what they are here.
+const FOREIGN: [(&str, &[&str]); 5] = [
+    (
+        "ctl_mboxlist has it: mbx-parse --seal -- ctl_mboxlist -d, and at the end mbx-count-guard ... -- ctl_mboxlist -u",
+        &["-d", "-u"],
+    ),
+    ("in Cyrus it names a database; the list is an operand, or stdin", &["-f", "-i", "--file", "--input"]),
+    ("the list goes to stdout: >FILE", &["-o", "--output"]),
+    (
+        "partitions are renamed by mbx-remap-part OLD=NEW, and declared by -C imapd.conf",
+        &["-p", "--partition", "--map"],
+    ),
+    ("the least number of mailboxes is told by mbx-count-guard --min N", &["-m", "--min", "--count"]),
+];
+
 /// What is wrong with a command line, in one line. clap's tip to put `--` before an unknown option would run a command
 /// here, so it is left out.
 fn usage_error(error: &clap::Error) -> String {
+    let what = told(error);
+    let unknown = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(option))) => option,
+        _ => return what,
+    };
+    match FOREIGN.iter().find(|(_, options)| options.contains(&unknown.as_str())) {
+        Some((hint, _)) => format!("{what}: {hint}"),
+        None => what,
+    }
+}
+
+fn told(error: &clap::Error) -> String {
     let text = error.to_string();
     let lines = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
-    let told: Vec<&str> = lines.map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("tip:")).collect();
-    told.join(" ").trim_start_matches("error: ").to_string()
+    let told: Vec<&str> = lines.map(str::trim).filter(|line| !line.is_empty() && !line.contains("use '-- ")).collect();
+    told.join(" ").replace(" tip:", ":").trim_start_matches("error: ").to_string()
 }
 
 fn send_abort(tool: &str, reason: &str) {

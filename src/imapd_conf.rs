@@ -200,7 +200,10 @@ impl Conf {
             .take_while(|b| b.is_ascii_alphanumeric() || b"-_".contains(b) || (self.grammar.services && **b == b'@'));
         let key_len = key.count();
         if line.get(key_len) != Some(&b':') || key_len == 0 {
-            return trouble(format!("no option name with a colon right behind it: {}", Name(line)));
+            return trouble(format!(
+                "no option name with a colon right behind it: {}: is it an imapd.conf?",
+                Name(line)
+            ));
         }
         let (key, value) = (line[..key_len].to_ascii_lowercase(), line[key_len + 1..].trim_ascii_start());
         if value.is_empty() {

@@ -147,7 +147,8 @@ impl Loader {
                 _ => "no uidvalidity, or no modseqs",
             };
             let what = if skipped.contains(&member) { "skips the entry" } else { "takes it for 0" };
-            let detail = format!("{}: {} {what}; mbx-check-paths --fill adds it", member.name(), self.release);
+            let named = if skipped.contains(&member) { String::new() } else { format!("{}: ", member.name()) };
+            let detail = format!("{named}{} {what}; mbx-check-paths --fill adds it", self.release);
             return Err(Refusal::with(kind, detail));
         }
         Ok(())

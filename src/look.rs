@@ -367,7 +367,8 @@ fn unreadable(error: Errno, me: Uid) -> String {
         Errno::ACCESS => {
             let uid = me.as_raw();
             format!(
-                "{why} for uid {uid}: the server could not open the mailbox (cyrus_user, or CYRUS_USER, tells who that is)"
+                "{why} for uid {uid}: the server could not open the mailbox: give it to that user, and the directories above (cyrus_user, or \
+                 CYRUS_USER, tells who that is)"
             )
         }
         _ => why,

@@ -42,8 +42,8 @@ impl Owner {
         };
         match (uid, gid) {
             (Some(uid), Some(gid)) => Ok(Owner { uid: Uid::from_raw(uid), gid: Gid::from_raw(gid) }),
-            (None, _) => Err(Stop::Trouble(format!("--owner {text}: no such user"))),
-            (_, None) => Err(Stop::Trouble(format!("--owner {text}: no such group"))),
+            (None, _) => Err(Stop::Trouble(format!("--owner {text}: no such user on this host"))),
+            (_, None) => Err(Stop::Trouble(format!("--owner {text}: no such group on this host"))),
         }
     }
 }

@@ -168,7 +168,10 @@ impl Mover {
             self.steps.push(step);
         }
         if !missing.is_empty() {
-            return Ok(Err(Refusal::with("no file to move, nor one that is moved", missing.join(", "))));
+            return Ok(Err(Refusal::with(
+                "no file to move, nor one that is moved",
+                format_args!("{}; mbx-check-paths leaves such mailboxes out", missing.join(", ")),
+            )));
         }
         if !differ.is_empty() {
             let detail = format_args!("{}: --prefer tells which counts", differ.join(", "));

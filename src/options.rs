@@ -102,7 +102,7 @@ impl SpoolOptions {
                 Ok(Conf::of(switches.iter().filter(|(_, on)| *on).map(|(option, _)| (*option, "yes"))))
             }
             None => Err(Stop::Trouble(
-                "-C FILE is wanted: the imapd.conf of this host tells where mailboxes are".to_string(),
+                "-C FILE is wanted, mostly -C /etc/imapd.conf: that of this host tells where mailboxes are".to_string(),
             )),
         }
     }
@@ -168,7 +168,7 @@ impl SideFiles {
         let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
         if std::fs::metadata(path).is_ok_and(|meta| self.taken.contains(&id(meta))) {
             return Err(Stop::Trouble(format!(
-                "{name}: is read or written here already, and must not be written over"
+                "{name}: is read or written here already, and must not be written over: take another name"
             )));
         }
         let file = File::create(path).map_err(|e| Stop::io(&name, &e))?;
@@ -200,6 +200,15 @@ pub fn split_renames(operands: Vec<OsString>) -> (Pairs, Vec<OsString>) {
         }
     }
     (renames, files)
+}
+
+/// Whether operands that look like something else than a file are one.
+pub fn are_files(operands: &[OsString], hint: &str, looks: fn(&[u8]) -> bool) -> Result<(), Stop> {
+    let other = |word: &&OsString| looks(word.as_bytes()) && *word != "-" && !std::path::Path::new(word).exists();
+    match operands.iter().find(other) {
+        Some(word) => Err(Stop::Trouble(format!("{}: No such file or directory ({hint})", Name(word.as_bytes())))),
+        None => Ok(()),
+    }
 }
 
 /// Splits `OLD=NEW` at its first `=`.

@@ -202,7 +202,10 @@ impl Roster {
     pub fn of(&self, entry: &Entry<'_>) -> Result<&Roots, Stop> {
         self.get(entry.partition()).ok_or_else(|| {
             let (mailbox, partition) = (Name(entry.mailbox()), Name(entry.partition()));
-            Stop::Trouble(format!("{}: {mailbox}: partition {partition} is not declared {}", entry.at, self.declared))
+            Stop::Trouble(format!(
+                "{}: {mailbox}: partition {partition} is not declared {}; mbx-remap-part {partition}=NEW renames it",
+                entry.at, self.declared
+            ))
         })
     }
 

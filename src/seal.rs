@@ -46,7 +46,9 @@ impl Releases {
         for (which, mine, theirs) in [("--from", &mut self.from, other.from), ("--to", &mut self.to, other.to)] {
             match (&mine, theirs) {
                 (Some(a), Some(b)) if *a != b => {
-                    return Err(format!("{which} {a} was told, but the sealed list says {b}"));
+                    return Err(format!(
+                        "{which} {a} was told, but the sealed list says {b}: tell it once, to the mbx-parse that seals"
+                    ));
                 }
                 (None, theirs) => *mine = theirs,
                 _ => {}

@@ -129,9 +129,10 @@ impl Layout {
             return self.path(entry.mailbox(), out);
         }
         match entry.member(Member::Uniqueid) {
-            None | Some(b"") => {
-                Ok(Err(Refusal::with("no uniqueid", "without an l in its mbtype it tells the directory")))
-            }
+            None | Some(b"") => Ok(Err(Refusal::with(
+                "no uniqueid",
+                "without an l in its mbtype it tells the directory; what ctl_mboxlist -d printed has one",
+            ))),
             Some(id) if !can_be_uniqueid(id) => {
                 Ok(Err(Refusal::with("uniqueid that can be none", format_args!("{}: it names a directory", Name(id)))))
             }

@@ -7,7 +7,7 @@ use crate::outcome::{Name, Stop, reason};
 use memchr::memrchr;
 use rustix::pipe::fcntl_setpipe_size;
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
@@ -232,9 +232,9 @@ impl Input {
         drop(child.stdout.take());
         match child.wait() {
             Ok(status) if status.success() => Ok(()),
-            Ok(status) => {
-                Err(Stop::Refused(format!("{name}: ended with {status}: its list cannot be trusted to be whole")))
-            }
+            Ok(status) => Err(Stop::Refused(format!(
+                "{name}: ended with {status}: its list cannot be trusted to be whole; see what it said"
+            ))),
             Err(e) => Err(Stop::Trouble(format!("{name}: cannot wait for it: {}", reason(&e)))),
         }
     }
@@ -269,7 +269,7 @@ fn open(source: Source) -> Result<(Open, Arc<str>), Stop> {
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
                 .spawn()
-                .map_err(|e| Stop::io(format_args!("cannot run {name}"), &e))?;
+                .map_err(|e| cannot_run(program, &name, &e))?;
             if let Some(pipe) = &child.stdout {
                 widen(pipe);
             }
@@ -277,6 +277,17 @@ fn open(source: Source) -> Result<(Open, Arc<str>), Stop> {
         }
         Source::Reader(name, reader) => Ok((Open::Reader(reader), Arc::from(name))),
     }
+}
+
+/// Trouble with starting a command. Cyrus keeps its own programs out of PATH.
+pub fn cannot_run(program: &OsStr, name: &str, error: &io::Error) -> Stop {
+    let bare = error.kind() == ErrorKind::NotFound && !program.as_bytes().contains(&b'/');
+    let hint = match program.as_bytes() {
+        _ if !bare => "",
+        b"ctl_mboxlist" => ": not in PATH; Debian has it in /usr/lib/cyrus/bin, others in /usr/cyrus/bin",
+        _ => ": not in PATH",
+    };
+    Stop::Trouble(format!("cannot run {name}: {}{hint}", reason(error)))
 }
 
 /// A copy of a standard descriptor that is ours to read or write without a lock and a second buffer.

@@ -181,7 +181,10 @@ impl Release {
                 None => ranges.push_str(&format!("; {at} and later ({what})")),
             }
         }
-        Err(format!("{} spans releases with different rules: {ranges}. Name the release itself", self.told))
+        Err(format!(
+            "{} spans releases with different rules: {ranges}. Name the release itself: the greeting of its imapd tells it",
+            self.told
+        ))
     }
 }
 
@@ -212,6 +215,10 @@ impl FromStr for Release {
         })?;
         if release.low < v(1, 6, 0) || release.low >= v(3, 14, 0) {
             return Err(format!("{text}: only Cyrus 1.6 to 3.13 is known here"));
+        }
+        // After 1.6 came 2.0, and after 2.5 came 3.0.
+        if (v(1, 7, 0)..v(2, 0, 0)).contains(&release.low) || (v(2, 6, 0)..alpha(3, 0, 0, 0)).contains(&release.low) {
+            return Err(format!("{text}: there was no such Cyrus: 1.6, 2.0 to 2.5, and 3.0 to 3.13"));
         }
         if renumbered_text(release.low) {
             return Err(format!(

@@ -7,7 +7,7 @@ use mbxtools::command::main_of;
 use mbxtools::entry::{Entry, Kind};
 use mbxtools::filter::{Filter, Heading, Run, Verdict, run};
 use mbxtools::json::why_not_utf8;
-use mbxtools::options::{Common, KNOWN, Rejects, SideFiles, read_pairs, split_pair};
+use mbxtools::options::{Common, KNOWN, Rejects, SideFiles, are_files, read_pairs, split_pair};
 use mbxtools::outcome::{Account, Count, Name, Refusal, Report, Stop};
 use mbxtools::version::{Dialect, Era};
 use std::collections::{HashMap, HashSet};
@@ -399,6 +399,7 @@ fn main() -> ExitCode {
 }
 
 fn rewrite(options: Options, report: &mut Report) -> Result<Account, Stop> {
+    are_files(&options.files, "--rights OLD=NEW or --id OLD=NEW is meant?", |word| word.contains(&b'='))?;
     let mut side = SideFiles::beside(&options.files, &options.id_map);
     let mut whole = HashMap::new();
     for word in &options.rights {

@@ -414,7 +414,7 @@ impl Filter for Check {
             None if self.keep => {}
             None if !suspicious.is_empty() => {
                 return Err(Stop::Refused(
-                    "more than half of a partition is missing: a wrong map, or a disk that is not mounted? \
+                    "more than half of a partition is missing: a wrong map, a disk that is not mounted, or other hashing than -C says? \
                      (--max-missing if it is right)"
                         .to_string(),
                 ));

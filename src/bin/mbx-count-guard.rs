@@ -8,11 +8,11 @@ use mbxtools::convert::{Converted, Converter};
 use mbxtools::entry::{Entry, Kind, Member};
 use mbxtools::filter::{Filter, Heading, Run, Seal, Verdict, run};
 use mbxtools::hold::{Held, Sorted, Sorter, record_of};
-use mbxtools::options::{Common, KNOWN, Limit};
+use mbxtools::options::{Common, KNOWN, Limit, are_files};
 use mbxtools::outcome::{Account, Count, Name, Refusal, Report, Status, Stop, reason};
 use mbxtools::seal::{Releases, write_abort};
 use mbxtools::spool::{INTERNAL, folded};
-use mbxtools::stream::{Input, Output, Source, cannot_write, stdout};
+use mbxtools::stream::{Input, Output, Source, cannot_run, cannot_write, stdout};
 use mbxtools::version::{Dialect, v};
 use std::ffi::OsString;
 use std::fs::File;
@@ -32,11 +32,11 @@ struct Options {
     common: Common,
 
     /// At least N mailboxes
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number)]
     min: Option<u64>,
 
     /// Exactly N mailboxes
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number)]
     expect: Option<u64>,
 
     /// Compare the names with those of an older list
@@ -76,6 +76,11 @@ struct Options {
     command: Vec<OsString>,
 }
 
+/// A number of mailboxes.
+fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "a number is wanted, of digits only".to_string())
+}
+
 /// The conditions under which a list is let out.
 struct Guard {
     min: Option<u64>,
@@ -110,7 +115,7 @@ impl Filter for Guard {
         let (Some(to), Some(dialect)) = (&heading.releases.to, heading.dialect) else {
             return match (self.starts, &heading.releases.to) {
                 (true, None) => Err(Stop::Trouble(
-                    "--to RELEASE is wanted: whether every entry can be loaded hangs on what loads them".to_string(),
+                    "--to RELEASE is wanted, that of the server that loads the list: it tells whether every entry can be loaded".to_string(),
                 )),
                 _ => Ok(()),
             };
@@ -249,6 +254,7 @@ fn guard(options: Options, report: &mut Report) -> Result<Account, Stop> {
     // What is loaded has no mailbox twice: the loader would keep the last and say nothing.
     let unique = options.unique || options.sealed || starts;
     let whole = unique || options.baseline.is_some() || options.against.is_some() || options.verify.is_some();
+    are_files(&options.files, "a number of mailboxes is told by --min", |word| word.iter().all(u8::is_ascii_digit))?;
     let mut held = Held::new()?;
     let mut filter = Guard {
         min: options.min,
@@ -335,7 +341,7 @@ fn start(program: &OsString, args: &[OsString], list: &mut File, report: &mut Re
         .stdin(list.try_clone().map_err(|e| Stop::io("the temporary file", &e))?)
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|e| Stop::io(format_args!("cannot run {name}"), &e))?;
+        .map_err(|e| cannot_run(program, &name, &e))?;
     let mut said = 0_u64;
     if let Some(stderr) = child.stderr.take() {
         let mut lines = BufReader::new(stderr);

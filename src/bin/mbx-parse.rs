@@ -114,7 +114,9 @@ impl Only {
         let lines = text.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
         let names: HashMap<_, _> = lines.filter(|line| !line.is_empty()).map(|line| (line.to_vec(), false)).collect();
         match names.is_empty() {
-            true => Err(Stop::Trouble(format!("{name}: names no mailbox"))),
+            true => {
+                Err(Stop::Trouble(format!("{name}: names no mailbox; one internal name (user.bob) a line is wanted")))
+            }
             false => Ok(Only(names)),
         }
     }
@@ -175,7 +177,7 @@ impl Filter for Parse {
             && !(heading.sealed && to.as_ref().is_some_and(|to| to.dialect() == dialect))
         {
             return Err(Stop::Trouble(format!(
-                "--from {from} writes {}, but the list is in {dialect}: is it the right list?",
+                "--from {from} writes {}, but the list is in {dialect}: is it the right list? --from is the release that printed it",
                 from.dialect()
             )));
         }

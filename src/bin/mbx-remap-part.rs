@@ -7,7 +7,7 @@ use mbxtools::entry::{Entry, Kind};
 use mbxtools::filter::{Filter, Heading, Run, Verdict, run};
 use mbxtools::imapd_conf::Conf;
 use mbxtools::json;
-use mbxtools::options::{Common, KNOWN, Rejects, SideFiles, read_pairs, split_pair, split_renames};
+use mbxtools::options::{Common, KNOWN, Rejects, SideFiles, are_files, read_pairs, split_pair, split_renames};
 use mbxtools::outcome::{Account, Name, Refusal, Report, Stop};
 use mbxtools::partition;
 use mbxtools::stream::SideFile;
@@ -74,7 +74,10 @@ impl Renames {
             Ok(at) if self.list[at].new != new => {
                 let known = &self.list[at];
                 let names = (Name(&known.old), Name(&known.new), Name(&new));
-                return Err(Stop::Trouble(format!("{} is to become both {} and {}", names.0, names.1, names.2)));
+                return Err(Stop::Trouble(format!(
+                    "{} is to become both {} and {}: leave one out",
+                    names.0, names.1, names.2
+                )));
             }
             Ok(_) => {}
         }
@@ -133,13 +136,16 @@ impl Remap {
         let old = entry.partition();
         let renamed = self.partitions.of(old);
         if renamed.is_none() && self.strict {
-            return Ok(Verdict::Refuse(Refusal::with("partition that no rename names", Name(old))));
+            return Ok(Verdict::Refuse(Refusal::with(
+                "partition that no rename names",
+                format_args!("{0}; {0}={0} keeps it", Name(old)),
+            )));
         }
         let new = renamed.unwrap_or(old);
         if let Some(conf) = &self.declared
             && conf.partition(new).is_none()
         {
-            let detail = format!("{}, in {}", Name(new), conf.path());
+            let detail = format!("{}, in {}; {}=NEW renames it", Name(new), conf.path(), Name(old));
             return Ok(Verdict::Refuse(Refusal::with("partition that is not declared", detail)));
         }
         if new != old {
@@ -205,6 +211,7 @@ fn main() -> ExitCode {
 
 fn remap(options: Options, report: &mut Report) -> Result<Account, Stop> {
     let (pairs, files) = split_renames(options.operands);
+    are_files(&files, "a rename is written OLD=NEW", |word| !word.contains(&b'/'))?;
     let mut side = SideFiles::beside(&files, options.map.iter().chain(&options.config));
     let mut partitions = Renames::default();
     let mut servers = Renames::default();
@@ -212,7 +219,8 @@ fn remap(options: Options, report: &mut Report) -> Result<Account, Stop> {
     for (old, new) in mapped.into_iter().flatten().chain(pairs) {
         if !partition::can_be_declared(&new) {
             return Err(Stop::Trouble(format!(
-                "{} cannot be a partition: they have a to z, 0 to 9, _ and - only, at most {} bytes",
+                "{}={}: the new name cannot be a partition's: they have a to z, 0 to 9, _ and - only, at most {} bytes",
+                Name(&old),
                 Name(&new),
                 partition::MAX_LEN
             )));

@@ -28,7 +28,7 @@ pub fn parse(line: &[u8], dialect: Dialect) -> Result<Fields, Refusal> {
                 return Err(stranger(line, dialect));
             }
             let Some(mbtype) = Mbtype::parse(&line[after_name..digits_end]) else {
-                return Err(Refusal::new("mbtype out of range"));
+                return Err(Refusal::with("mbtype out of range", "no server has such a number: was the line edited?"));
             };
             let place = digits_end + 1;
             let separator = memchr2(b' ', b'\t', &line[place..]).map(|at| place + at);
@@ -40,7 +40,7 @@ pub fn parse(line: &[u8], dialect: Dialect) -> Result<Fields, Refusal> {
         }
     };
     let Some(separator) = separator else {
-        return Err(Refusal::with("no ACL", "nothing closes the partition"));
+        return Err(Refusal::with("no ACL", "nothing closes the partition: was the line cut off or edited?"));
     };
     let place = Span::new(place, separator);
     let (server, partition) = split_place(line, place, dialect)?;
@@ -89,7 +89,7 @@ fn split_place(line: &[u8], place: Span, dialect: Dialect) -> Result<(Option<Spa
         start = server.end() + 1;
     }
     match start == end {
-        true => Err(Refusal::new("no partition")),
+        true => Err(Refusal::with("no partition", "nothing stands between the mailbox and its ACL: mend the line")),
         false => Ok((server, Span::new(start, end))),
     }
 }

@@ -7,7 +7,7 @@ mod lines;
 mod object;
 
 use crate::changes::Changes;
-use crate::dialect::{Beginning, SideList, beginning};
+use crate::dialect::{Beginning, SideList, beginning, foreign};
 use crate::entry::Entry;
 use crate::options::{Common, Rejects, SideFiles};
 use crate::outcome::{Account, At, Refusal, Report, Status, Stop};
@@ -206,17 +206,22 @@ impl<F: Filter> Running<'_, F> {
             if joined && self.heading.sealed && self.end.is_none() {
                 return Err(Stop::Refused(format!("{file}: a sealed list is not whole where this file begins")));
             }
-            match look(&mut input)? {
+            let beginning = look(&mut input)?;
+            if let Some(what) = foreign(input.pending()) {
+                return Err(Stop::Trouble(format!("{file}: no mailbox list, but {what}")));
+            }
+            match beginning {
                 Beginning::Object if joined => {
                     return Err(Stop::Trouble(format!(
-                        "{file}: a JSON list cannot be one of several files: two objects are no list"
+                        "{file}: a JSON list cannot be one of several files: two objects are no list; give them one by one"
                     )));
                 }
                 Beginning::Object => self.object(&mut input)?,
                 Beginning::Text => self.lines(&mut input)?,
                 Beginning::Array => {
                     return Err(Stop::Trouble(format!(
-                        "{file}:1: this is a JSON array, which no ctl_mboxlist writes, and its -u takes for an empty list"
+                        "{file}:1: this is a JSON array, which no ctl_mboxlist writes, and its -u takes for an empty list: take \
+                         what ctl_mboxlist -d printed"
                     )));
                 }
                 Beginning::ByteOrderMark => {
@@ -239,14 +244,19 @@ impl<F: Filter> Running<'_, F> {
         }
         let demanded = self.seal == Seal::Demand && !self.heading.sealed;
         if demanded {
-            return Err(Stop::Refused("the list is not sealed: begin the pipe with mbx-parse --seal".to_string()));
+            return Err(Stop::Refused(
+                "the list is not sealed: begin the pipe with mbx-parse --seal, and let no grep or sort stand behind it"
+                    .to_string(),
+            ));
         }
         if self.end.is_none() && (self.heading.sealed || self.ended) {
             return Err(Stop::Refused("the list has no end mark: it was cut off, or what wrote it died".to_string()));
         }
         self.begin()?;
         if self.account.read == 0 && !self.allow_empty {
-            return Err(Stop::Refused("the list is empty (--allow-empty if it is meant to be)".to_string()));
+            return Err(Stop::Refused(
+                "the list is empty: did what writes it fail, or is it the wrong file? (--allow-empty if it is meant to be)".to_string(),
+            ));
         }
         self.filter.end(&self.heading, &mut self.account, self.report)?;
         if let Some(rejects) = &mut self.rejects {
@@ -361,7 +371,9 @@ impl<F: Filter> Running<'_, F> {
     fn nothing_behind_the_end(&self, at: At<'_>) -> Result<(), Stop> {
         match self.end {
             None => Ok(()),
-            Some(_) => Err(Stop::Refused(format!("{at}: something stands behind the end mark: not one whole list"))),
+            Some(_) => Err(Stop::Refused(format!(
+                "{at}: something stands behind the end mark: not one whole list; join lists before mbx-parse --seal"
+            ))),
         }
     }
 
@@ -402,7 +414,9 @@ impl<F: Filter> Running<'_, F> {
             _ if self.end.is_some() => self.nothing_behind_the_end(at),
             Mark::List(releases) => {
                 if self.begun || self.heading.sealed || self.account.read > 0 {
-                    return Err(Stop::Refused(format!("{at}: a list mark in the middle: not one whole list")));
+                    return Err(Stop::Refused(format!(
+                        "{at}: a list mark in the middle: not one whole list; join lists before mbx-parse --seal"
+                    )));
                 }
                 self.heading.releases.merge(releases).map_err(|e| Stop::Trouble(format!("{at}: {e}")))?;
                 self.heading.sealed = true;
@@ -410,7 +424,8 @@ impl<F: Filter> Running<'_, F> {
             }
             Mark::End(end) => match end {
                 End { entries: Some(entries), .. } if entries != self.account.read => Err(Stop::Refused(format!(
-                    "{at}: the end mark says {entries} entries, {} came: not a whole list",
+                    "{at}: the end mark says {entries} entries, {} came: not a whole list; what changes it stands before \
+                     mbx-parse --seal",
                     self.account.read
                 ))),
                 End { entries: None, .. } if self.heading.sealed => {
