@@ -9,6 +9,7 @@
 mod stage;
 
 use stage::{Sandbox, bin};
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -116,31 +117,82 @@ fn the_manual_pages() {
     }
 }
 
-/// What a page must have, and each option of the six in its page.
+const FILTERS: [&str; 6] = ["parse", "remap-part", "acl-rewrite", "check-paths", "mkmeta", "count-guard"];
+
+fn page_of(filter: &str) -> String {
+    std::fs::read_to_string(root().join(format!("man/mbx-{filter}.1"))).unwrap().replace("\\-", "-")
+}
+
+/// What stands under a heading of a page.
+fn section<'a>(page: &'a str, name: &str) -> &'a str {
+    let (_, rest) = page.split_once(&format!("\n.Sh {name}\n")).unwrap_or_else(|| panic!("no {name}"));
+    rest.split("\n.Sh ").next().unwrap()
+}
+
+/// The options that a line of mdoc names, `.It Fl n , Fl Fl dry-run`, as they are given: `-n`, `--dry-run`.
+fn flags(line: &str) -> BTreeSet<String> {
+    let words: Vec<&str> = line.split_whitespace().map(|word| word.trim_start_matches(['.', '\\', '&'])).collect();
+    let mut found = BTreeSet::new();
+    for at in (0..words.len()).filter(|at| words[*at] == "Fl") {
+        match (at > 0 && words[at - 1] == "Fl", words.get(at + 1)) {
+            (_, Some(&"Fl") | None) => {}
+            (true, Some(long)) => {
+                found.insert(format!("--{long}"));
+            }
+            // One or more letters, `.Op Fl nq`.
+            (false, Some(letters)) => found.extend(letters.chars().map(|letter| format!("-{letter}"))),
+        }
+    }
+    found
+}
+
+/// What a page must have, and each option of the six: those of `--help` are those of OPTIONS, and of SYNOPSIS.
 #[test]
-fn every_option_is_in_its_page() {
-    for filter in ["parse", "remap-part", "acl-rewrite", "check-paths", "mkmeta", "count-guard"] {
-        let page = std::fs::read_to_string(root().join(format!("man/mbx-{filter}.1"))).unwrap().replace("\\-", "-");
-        for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "EXIT STATUS", "EXAMPLES", "CAVEATS", "SEE ALSO"] {
-            assert!(page.contains(&format!(".Sh {section}\n")), "mbx-{filter}.1: {section}");
+fn the_options_of_the_code_are_those_of_its_page() {
+    for filter in FILTERS {
+        let page = page_of(filter);
+        for name in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "EXAMPLES", "CAVEATS", "SEE ALSO"] {
+            section(&page, name);
         }
         let help = String::from_utf8(stage::run(filter, &["--help"], b"").out).unwrap();
-        let options: Vec<&str> = help
-            .split_whitespace()
-            .map(|word| word.trim_matches([',', '[', ']', '(', ')', '.', ':', '`']))
-            .filter(|word| word.starts_with("--") && word.len() > 2)
+        // `  -j, --jobs <N>`, `      --keep`; what an option says stands further to the right.
+        let told = help.lines().filter(|line| line.trim_start().starts_with('-'));
+        let told = told.filter(|line| line.len() - line.trim_start().len() <= 6);
+        let code: BTreeSet<String> = told
+            .flat_map(|line| line.split_whitespace().map(|word| word.trim_end_matches([',', '.'])))
+            .filter(|word| word.len() > 1 && word.starts_with('-') && *word != "--")
+            .map(|word| word.split_once('=').map_or(word, |(option, _)| option).to_string())
             .collect();
-        assert!(options.len() > 5);
-        for option in options {
-            // mdoc: `.Fl -from`.
-            let name = option.trim_start_matches("--");
-            assert!(
-                [" ", "\n", ","]
-                    .iter()
-                    .any(|end| page.contains(&format!("Fl Fl {name}{end}"))
-                        || page.contains(&format!("Fl -{name}{end}"))),
-                "mbx-{filter}.1 does not tell of {option}"
-            );
+        assert!(code.len() > 8 && code.contains("--allow-empty") && code.contains("-q"), "{code:?}");
+        let items = section(&page, "OPTIONS").lines().filter(|line| line.starts_with(".It Fl "));
+        let told: BTreeSet<String> = items.flat_map(flags).collect();
+        assert_eq!(told, code, "mbx-{filter}.1: OPTIONS, and --help");
+        let synopsis: BTreeSet<String> = section(&page, "SYNOPSIS").lines().flat_map(flags).collect();
+        // Long forms of what is there as a letter, and what is the same everywhere, need no place there.
+        let implied = ["--quiet", "--dry-run", "--jobs", "--null", "-j", "-h", "--help", "-V", "--version"];
+        let missing: Vec<_> = code.difference(&synopsis).filter(|option| !implied.contains(&option.as_str())).collect();
+        assert!(missing.is_empty(), "mbx-{filter}.1: SYNOPSIS lacks {missing:?}");
+        let strange: Vec<_> = synopsis.difference(&code).filter(|option| *option != "--").collect();
+        assert!(strange.is_empty(), "mbx-{filter}.1: SYNOPSIS has {strange:?}");
+    }
+}
+
+/// An option that a page tells of, its own or another filter's, is there.
+#[test]
+fn no_page_names_an_option_that_is_not_there() {
+    let mut options = BTreeSet::new();
+    for filter in FILTERS {
+        options.extend(
+            section(&page_of(filter), "OPTIONS").lines().filter(|line| line.starts_with(".It")).flat_map(flags),
+        );
+    }
+    for page in std::fs::read_dir(root().join("man")).unwrap() {
+        let path = page.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap().replace("\\-", "-");
+        let told = text.lines().filter(|line| line.contains("Fl Fl ")).flat_map(flags);
+        for option in told.filter(|option| option.starts_with("--") && *option != "--") {
+            let option = option.trim_end_matches([',', '.', ')']);
+            assert!(options.contains(option), "{}: {option}", path.display());
         }
     }
 }
