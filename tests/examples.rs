@@ -2,7 +2,8 @@
 //!
 //! In the README the fences marked `sh`, in the pages the literal displays under EXAMPLES. All of one page run in
 //! order, in one directory that looks like the night of the migration: the old list, the new host's spool and
-//! imapd.conf, and stand-ins for `ssh` and `ctl_mboxlist`.
+//! imapd.conf, and stand-ins for `ssh` and `ctl_mboxlist`. What a page says that a block prints, an unfilled display
+//! behind it, is printed.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -10,6 +11,7 @@ mod stage;
 
 use stage::{Sandbox, bin};
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -37,23 +39,52 @@ fn night() -> Sandbox {
     sandbox.write("meta.conf", meta + "metapartition_files: header index\n");
     std::fs::create_dir(sandbox.path().join("lib")).unwrap();
     std::fs::create_dir(sandbox.path().join("bin")).unwrap();
-    script(&sandbox, "bin/ssh", "#!/bin/sh\nshift\nexec sh -c \"$*\"\n");
+    for dir in ["lib/user", "lib/quota", "lib/domain", "lib/sieve", "old/lib/user/a", "old/lib/quota", "old/lib/sieve"]
+    {
+        std::fs::create_dir_all(sandbox.path().join(dir)).unwrap();
+    }
+    sandbox.write("old/lib/user/a/alice.sub", "user.alice.Sent\t\n");
+    // Three back ends, each with a part of the list.
+    let list = stage::lines(&sandbox.read("old.dump"));
+    for (host, part) in ["be1", "be2", "be3"].iter().zip(list.chunks(list.len() / 3 + 1)) {
+        sandbox.write(&format!("{host}.dump"), part.concat());
+    }
+    // As rsync calls it: ssh -l USER HOST COMMAND.
+    script(
+        &sandbox,
+        "bin/ssh",
+        "#!/bin/sh\ntest \"$1\" != -l || shift 2\nOLD_HOST=${1#*@}\nexport OLD_HOST\nshift\nexec sh -c \"$*\"\n",
+    );
     script(
         &sandbox,
         "bin/ctl_mboxlist",
         "#!/bin/sh\nwhile getopts C:duf: option; do case $option in f) db=$OPTARG;; d) do=d;; u) do=u;; esac; done\n\
-         case $do in u) cat >\"$db\";; d) cat \"${db-old.dump}\";; esac\n",
+         test -e \"$OLD_HOST.dump\" || OLD_HOST=old\n\
+         case $do in u) cat >\"$db\";; d) cat \"${db-$OLD_HOST.dump}\";; esac\n",
     );
     sandbox
 }
 
+/// An example, and lines that it prints.
+struct Block {
+    script: String,
+    prints: Vec<String>,
+}
+
 /// Runs the blocks of one page in a shell that ends at the first failure.
-fn run_all(page: &str, blocks: &[String]) {
+fn run_all(page: &str, blocks: &[Block]) {
     assert!(!blocks.is_empty(), "{page} has no example");
     let sandbox = night();
     let here = sandbox.path().to_str().unwrap();
-    for block in blocks {
+    for Block { script: block, prints } in blocks {
+        if block.contains("rsync ") && !Path::new("/usr/bin/rsync").exists() {
+            let _ = writeln!(std::io::stderr(), "\n*** SKIPPED: an example of {page}: rsync is not installed ***");
+            continue;
+        }
         let mut text = block
+            .replace("@old:/var/spool/imap", &format!("@old:{here}/old/spool"))
+            .replace("@old:/var/lib/imap", &format!("@old:{here}/old/lib"))
+            .replace("/srv/imap", &format!("{here}/spool"))
             .replace("/etc/imapd.conf", &format!("{here}/imapd.conf"))
             .replace("/var/lib/cyrus", &format!("{here}/lib"));
         for place in ["/usr/cyrus/bin/ctl_mboxlist", "/usr/lib/cyrus/bin/ctl_mboxlist"] {
@@ -74,6 +105,11 @@ fn run_all(page: &str, blocks: &[String]) {
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         );
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).replace(here, "");
+        for line in prints {
+            assert!(said.lines().any(|said| said == line), "{page}: {block}\ndoes not print {line:?}, but\n{said}");
+        }
     }
 }
 
@@ -84,24 +120,29 @@ fn root() -> &'static Path {
 #[test]
 fn the_readme() {
     let text = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let blocks: Vec<String> =
-        text.split("\n```sh\n").skip(1).map(|rest| rest.split("\n```").next().unwrap().to_string()).collect();
+    let blocks = text.split("\n```sh\n").skip(1).map(|rest| rest.split("\n```").next().unwrap().to_string());
+    let blocks: Vec<Block> = blocks.map(|script| Block { script, prints: Vec::new() }).collect();
     run_all("README.md", &blocks);
 }
 
-/// The literal displays under EXAMPLES of an mdoc page, as a reader sees them.
-fn examples(page: &str) -> Vec<String> {
+/// The literal displays under EXAMPLES of an mdoc page, as a reader sees them, and what the unfilled ones behind them say
+/// that they print.
+fn examples(page: &str) -> Vec<Block> {
     let text = std::fs::read_to_string(root().join("man").join(page)).unwrap();
     let Some((_, section)) = text.split_once("\n.Sh EXAMPLES\n") else { return Vec::new() };
     let section = section.split("\n.Sh ").next().unwrap();
-    section
-        .split("\n.Bd -literal -offset indent\n")
-        .skip(1)
-        .map(|rest| {
-            let block = rest.split("\n.Ed").next().unwrap();
-            block.replace("\\e", "\\").replace("\\&", "").replace("\\-", "-").replace("\\(aq", "'")
-        })
-        .collect()
+    let mut blocks: Vec<Block> = Vec::new();
+    for rest in section.split("\n.Bd ").skip(1) {
+        let (kind, rest) = rest.split_once(" -offset indent\n").unwrap();
+        let shown = rest.split("\n.Ed").next().unwrap();
+        let shown = shown.replace("\\e", "\\").replace("\\&", "").replace("\\-", "-").replace("\\(aq", "'");
+        match kind {
+            "-literal" => blocks.push(Block { script: shown, prints: Vec::new() }),
+            "-unfilled" => blocks.last_mut().unwrap().prints.extend(shown.lines().map(str::to_string)),
+            _ => panic!("{page}: {kind}"),
+        }
+    }
+    blocks
 }
 
 #[test]
@@ -111,7 +152,7 @@ fn the_manual_pages() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     pages.sort();
-    assert_eq!(pages.len(), 8);
+    assert_eq!(pages.len(), 9);
     for page in &pages {
         run_all(page, &examples(page));
     }
