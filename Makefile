@@ -12,7 +12,7 @@ INSTALL = install
 BINS  = mbx-parse mbx-remap-part mbx-acl-rewrite mbx-check-paths mbx-mkmeta mbx-count-guard
 MAN1  = $(BINS:%=man/%.1)
 MAN5  = man/mbx-dump.5
-MAN7  = man/mbx.7
+MAN7  = man/mbx.7 man/mbx-migrate.7
 TARGET = target/release
 
 all:
@@ -70,7 +70,8 @@ install: all
 uninstall:
 	for bin in $(BINS); do rm -f $(DESTDIR)$(BINDIR)/$$bin; done
 	for page in $(MAN1); do rm -f $(DESTDIR)$(MANDIR)/man1/$${page#man/}; done
-	rm -f $(DESTDIR)$(MANDIR)/man5/mbx-dump.5 $(DESTDIR)$(MANDIR)/man7/mbx.7
+	rm -f $(DESTDIR)$(MANDIR)/man5/mbx-dump.5
+	for page in $(MAN7); do rm -f $(DESTDIR)$(MANDIR)/man7/$${page#man/}; done
 
 clean:
 	$(CARGO) clean
