@@ -116,6 +116,21 @@ fn three() -> (Sandbox, Vec<u8>) {
     (sandbox, whole)
 }
 
+#[test]
+fn directories_are_made_side_by_side() {
+    let (sandbox, _) = three();
+    let made = |sandbox: &Sandbox| String::from_utf8(sandbox.sh("find meta -type d | sort").expect(0).out).unwrap();
+    let mkmeta = format!("mbx-mkmeta -q -C meta.conf --owner {}", stage::owner());
+    sandbox.sh(&format!("{mkmeta} whole.sealed >/dev/null")).expect(0);
+    let whole = made(&sandbox);
+    assert!(whole.lines().count() > 100);
+    for _ in 0..10 {
+        sandbox.sh("rm -r meta/*/*").expect(0);
+        sandbox.sh(&format!("ls a.a?.sealed | xargs -n 1 -P 3 {mkmeta} >/dev/null")).expect(0);
+        assert_eq!(made(&sandbox), whole);
+    }
+}
+
 /// Nothing of the list goes out.
 #[track_caller]
 fn refused(ran: Ran, says: &str) {
