@@ -70,22 +70,73 @@ pub struct Name<'a>(pub &'a [u8]);
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 200;
-        let plain = |b: &u8| b.is_ascii_graphic() && !b"'\"\\`".contains(b);
-        if !self.0.is_empty() && self.0.len() <= SHOWN && self.0.iter().all(plain) {
-            return self.0.iter().try_for_each(|&b| f.write_char(char::from(b)));
+        write_name(self.0, SHOWN, f)?;
+        match self.0.len() > SHOWN {
+            true => write!(f, "... ({} bytes)", self.0.len()),
+            false => Ok(()),
         }
-        f.write_char('\'')?;
-        for &b in &self.0[..self.0.len().min(SHOWN)] {
-            match b {
-                b'\\' | b'\'' => write!(f, "\\{}", char::from(b))?,
-                b'\t' => f.write_str("\\t")?,
-                b' '..=b'~' => f.write_char(char::from(b))?,
-                _ => write!(f, "\\x{b:02x}")?,
-            }
+    }
+}
+
+/// A name where several stand in one line: as [`Name`], of long ones the beginning.
+pub struct Brief<'a>(pub &'a [u8]);
+
+impl fmt::Display for Brief<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 50;
+        write_name(self.0, SHOWN, f)?;
+        f.write_str(if self.0.len() > SHOWN { "..." } else { "" })
+    }
+}
+
+/// The name, or its first `shown` bytes.
+fn write_name(name: &[u8], shown: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let plain = |b: &u8| b.is_ascii_graphic() && !b"'\"\\`".contains(b);
+    if !name.is_empty() && name.len() <= shown && name.iter().all(plain) {
+        return name.iter().try_for_each(|&b| f.write_char(char::from(b)));
+    }
+    f.write_char('\'')?;
+    for &b in &name[..name.len().min(shown)] {
+        match b {
+            b'\\' | b'\'' => write!(f, "\\{}", char::from(b))?,
+            b'\t' => f.write_str("\\t")?,
+            b' '..=b'~' => f.write_char(char::from(b))?,
+            _ => write!(f, "\\x{b:02x}")?,
         }
-        f.write_char('\'')?;
-        if self.0.len() > SHOWN {
-            write!(f, "... ({} bytes)", self.0.len())?;
+    }
+    f.write_char('\'')
+}
+
+/// What was found of several kinds, with the first few of each.
+#[derive(Default, Debug)]
+pub struct Groups(Vec<(&'static str, u64, Vec<String>)>);
+
+impl Groups {
+    /// Counts one more of a kind; of the first few it is asked what they are, and of the very first at length.
+    pub fn add(&mut self, kind: &'static str, which: impl FnOnce(bool) -> String) {
+        const FIRST: usize = 3;
+        let i = self.0.iter().position(|(known, ..)| *known == kind).unwrap_or_else(|| {
+            self.0.push((kind, 0, Vec::new()));
+            self.0.len() - 1
+        });
+        let (_, count, first) = &mut self.0[i];
+        *count += 1;
+        if first.len() < FIRST {
+            first.push(which(*count == 1));
+        }
+    }
+
+    /// Whether nothing was found.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for Groups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (kind, count, first) in &self.0 {
+            let more = if *count > first.len() as u64 { ", ..." } else { "" };
+            writeln!(f, "{:>12}  {kind}: {}{more}", Count(*count).to_string(), first.join(", "))?;
         }
         Ok(())
     }
@@ -156,6 +207,8 @@ pub struct Report {
     quiet: bool,
     status: Status,
     alike: Vec<(&'static str, u64)>,
+    /// What was refused, and what is to be known, where it is told at the end instead.
+    gathered: Option<(Groups, Groups)>,
     /// Of a filter that waits for the disk, on a terminal.
     progress: Option<Progress>,
 }
@@ -180,7 +233,7 @@ pub const ALIKE: u64 = 20;
 impl Report {
     /// Messages of `tool` go to stderr; notices only if not `quiet`.
     pub fn new(tool: &'static str, quiet: bool) -> Report {
-        Report { tool, quiet, status: Status::Done, alike: Vec::new(), progress: None }
+        Report { tool, quiet, status: Status::Done, alike: Vec::new(), gathered: None, progress: None }
     }
 
     /// The name of the filter that speaks.
@@ -203,10 +256,25 @@ impl Report {
         self.status = self.status.max(status);
     }
 
+    /// From here on, what is said of entries is gathered by kinds.
+    pub fn gather(&mut self) {
+        self.gathered = Some(Default::default());
+    }
+
+    /// What was gathered: what was refused, and what is to be known.
+    pub fn gathered(&mut self) -> (Groups, Groups) {
+        self.gathered.take().unwrap_or_default()
+    }
+
     /// An entry that is not let through: status 1.
     pub fn refuse(&mut self, at: At<'_>, refusal: &Refusal, mailbox: &[u8]) {
         self.spoil(Status::Refused);
-        if self.first_of(refusal.kind) {
+        if let Some((refused, _)) = &mut self.gathered {
+            refused.add(refusal.kind, |first| match first {
+                true => format!("{}{}", Brief(mailbox), refusal.detail),
+                false => Brief(mailbox).to_string(),
+            });
+        } else if self.first_of(refusal.kind) {
             self.line(format_args!("{at}: {refusal}: {}", Name(mailbox)));
         }
     }
@@ -220,7 +288,12 @@ impl Report {
 
     /// An entry that goes no further, as the user asked: no change of status, but told also with `-q`.
     pub fn loss(&mut self, at: At<'_>, kind: &'static str, detail: impl fmt::Display, mailbox: &[u8]) {
-        if self.first_of(kind) {
+        if let Some((_, noticed)) = &mut self.gathered {
+            noticed.add(kind, |first| match first {
+                true => format!("{}{detail}", Brief(mailbox)),
+                false => Brief(mailbox).to_string(),
+            });
+        } else if self.first_of(kind) {
             self.line(format_args!("{at}: {kind}{detail}: {}", Name(mailbox)));
         }
     }

@@ -1,196 +1,287 @@
-//! What a list holds, for people and for other tools.
+//! What a list holds, for people to read at a glance.
 
 use crate::acl;
 use crate::entry::{Entry, Kind, Member, local_part};
-use crate::json;
 use crate::mbtype::Mbtype;
-use crate::outcome::{Count, Name, Report, Stop};
+use crate::outcome::{Account, Brief, Count, Groups, Name, Stop};
 use crate::spool::is_by_name;
 use crate::stream::cannot_write;
-use crate::version::Dialect;
-use clap::ValueEnum;
-use std::collections::BTreeMap;
+use crate::tally::{Tally, Top};
+use crate::version::{Dialect, Release};
 use std::io::{self, Write};
 
-/// A table of entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Comma-separated, quoted as RFC 4180 has it
-    Csv,
-    /// The same with TABs between the columns
-    Tsv,
-    /// One JSON object a line
-    Jsonl,
-}
+/// The most that are shown of a kind from which maps are made.
+const MANY: usize = 25;
 
-/// The most different values of one kind that are counted apart: a hostile list must not fill the memory.
-const DISTINCT: usize = 10_000;
+/// The most that are shown of any other.
+const FEW: usize = 10;
 
-/// The most that are shown of one kind.
-const SHOWN: usize = 25;
+/// A partition with fewer than one in so many mailboxes stands out.
+const SMALL: u64 = 1000;
 
-/// Counts of values, the most frequent shown first.
-#[derive(Default)]
-struct Tally {
-    counts: BTreeMap<Vec<u8>, u64>,
-    others: u64,
-}
+/// What is counted, each under a first byte of its own, in the order in which it is shown; and whether its values are
+/// words of ours.
+const COUNTED: [(u8, &str, usize, bool); 8] = [
+    (b'a', "Partitions", MANY, false),
+    (b'b', "Types", MANY, true),
+    (b'c', "Directories", MANY, true),
+    (b'd', "Other servers", MANY, false),
+    (b'e', "Domains", FEW, false),
+    (b'f', "Hierarchies", FEW, false),
+    (b'g', "Users with the most mailboxes", FEW, false),
+    (b'h', "Rights", MANY, false),
+];
+const PARTITION: u8 = b'a';
+const TYPE: u8 = b'b';
+const DIRECTORY: u8 = b'c';
+const SERVER: u8 = b'd';
+const DOMAIN: u8 = b'e';
+const HIERARCHY: u8 = b'f';
+const USER: u8 = b'g';
+const RIGHTS: u8 = b'h';
 
-impl Tally {
-    fn add(&mut self, value: &[u8]) {
-        if let Some(count) = self.counts.get_mut(value) {
-            *count += 1;
-        } else if self.counts.len() < DISTINCT {
-            self.counts.insert(value.to_vec(), 1);
-        } else {
-            self.others += 1;
-        }
-    }
+/// Every name, with NUL for each dot, so that a mailbox is followed by what lies below it.
+const NAME: u8 = b'n';
 
-    /// Shows values that are words of ours as they are, all others as [`Name`]s.
-    fn show(&self, title: &str, ours: bool, out: &mut dyn Write) -> io::Result<()> {
-        if self.counts.is_empty() {
-            return Ok(());
-        }
-        writeln!(out, "\n{title}")?;
-        let mut sorted: Vec<_> = self.counts.iter().collect();
-        sorted.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
-        for (value, count) in sorted.iter().take(SHOWN) {
-            let value = if ours { String::from_utf8_lossy(value).into_owned() } else { Name(value).to_string() };
-            writeln!(out, "{:>12}  {value}", Count(**count).to_string())?;
-        }
-        let rest: u64 = sorted.iter().skip(SHOWN).map(|(_, count)| **count).sum();
-        if rest > 0 {
-            let more = sorted.len() - SHOWN;
-            writeln!(out, "{:>12}  in {} others", Count(rest).to_string(), Count(more as u64))?;
-        }
-        if self.others > 0 {
-            writeln!(out, "{:>12}  not counted apart", Count(self.others).to_string())?;
-        }
-        Ok(())
-    }
-}
+/// Every userid as `local NUL domain NUL` and where it was met.
+const USERID: u8 = b'u';
+const IN_ACL: u8 = b'i';
+const INBOX: u8 = b'm';
 
-/// What one needs to choose maps and thresholds.
+/// What one needs to choose maps and thresholds, and to see what would go wrong.
 #[derive(Default)]
 pub struct Summary {
+    /// The release that the list is for, if that was told.
+    pub to: Option<Release>,
     entries: u64,
-    dialect: String,
+    dialect: Option<Dialect>,
     bytes: u64,
     users: u64,
     deleted: u64,
     pairs: u64,
     negative: u64,
+    /// Mailboxes whose uniqueid the target wants and the list does not hold.
+    unfilled: u64,
     longest_name: (usize, Vec<u8>),
     longest_line: (usize, Vec<u8>),
-    types: Tally,
-    directories: Tally,
-    partitions: Tally,
-    servers: Tally,
-    domains: Tally,
-    tops: Tally,
-    rights: Tally,
-    oddities: Tally,
+    last_type: (Mbtype, String),
+    counts: Tally,
+    key: Vec<u8>,
+    oddities: Groups,
 }
 
 impl Summary {
     /// Counts one entry.
-    pub fn add(&mut self, entry: &Entry<'_>) {
-        if self.entries == 0 {
-            self.dialect = entry.dialect.to_string();
-        }
+    pub fn add(&mut self, entry: &Entry<'_>) -> Result<(), Stop> {
+        self.dialect = Some(entry.dialect);
         self.entries += 1;
         self.bytes += entry.bytes.len() as u64 + 1;
-        let (mailbox, local) = (entry.mailbox(), local_part(entry.mailbox()));
-        let mut parts = local.split(|b| *b == b'.');
-        let top = parts.next().unwrap_or_default();
-        self.users += u64::from(top == b"user" && parts.next().is_some() && parts.next().is_none());
         self.deleted += u64::from(entry.is_deleted_name());
-        self.tops.add(top);
-        if local.len() < mailbox.len() {
-            self.domains.add(&mailbox[..mailbox.len() - local.len() - 1]);
-        }
+        let mailbox = entry.mailbox();
         for (len, longest) in [(mailbox.len(), &mut self.longest_name), (entry.bytes.len() + 1, &mut self.longest_line)]
         {
             if len > longest.0 {
                 *longest = (len, mailbox.to_vec());
             }
         }
-        match (entry.mbtype(), entry.kind()) {
-            (Some(mbtype), _) => self.types.add(mbtype.names().as_bytes()),
-            (None, Kind::Remote) => self.types.add(b"remote or moving (the list has no types)"),
-            (None, _) => self.types.add(b"not told (the list has no types)"),
-        }
+        self.add_name(entry)?;
+        self.add_type(entry)?;
         match (entry.kind(), entry.server()) {
-            (Kind::Remote, server) => self.servers.add(server.unwrap_or(entry.partition())),
-            (Kind::Mailbox, _) => self.partitions.add(entry.partition()),
+            (Kind::Remote, server) => self.count(SERVER, server.unwrap_or(entry.partition()))?,
+            (Kind::Mailbox, _) => self.count(PARTITION, entry.partition())?,
             _ => {}
         }
-        self.add_acl(entry);
-        if let Some(mbtype) = entry.mbtype() {
-            if mbtype.has(Mbtype::RESERVE) {
-                self.oddities.add(b"reserved mailbox: a server deletes it with its mail at its next start");
-            }
-            if mbtype.has(Mbtype::MOVING) {
-                self.oddities.add(b"mailbox on its way to another server");
+        self.add_place(entry)?;
+        self.add_acl(entry)
+    }
+
+    fn count(&mut self, of: u8, value: &[u8]) -> Result<(), Stop> {
+        self.key.clear();
+        self.key.push(of);
+        self.key.extend_from_slice(value);
+        self.counts.add(&self.key)
+    }
+
+    fn add_name(&mut self, entry: &Entry<'_>) -> Result<(), Stop> {
+        let (mailbox, local) = (entry.mailbox(), local_part(entry.mailbox()));
+        let domain = &mailbox[..mailbox.len() - local.len()];
+        let mut parts = local.split(|b| *b == b'.');
+        let top = parts.next().unwrap_or_default();
+        self.count(HIERARCHY, top)?;
+        if let Some(domain) = domain.strip_suffix(b"!") {
+            self.count(DOMAIN, domain)?;
+        }
+        let tombstone = entry.kind() == Kind::Tombstone;
+        if let (b"user", Some(user), false) = (top, parts.next(), tombstone) {
+            self.count(USER, &mailbox[..domain.len() + b"user.".len() + user.len()])?;
+            if parts.next().is_none() {
+                self.users += 1;
+                self.meet(user, domain.strip_suffix(b"!").unwrap_or_default(), INBOX)?;
             }
         }
-        if entry.dialect == Dialect::Json && entry.kind() == Kind::Mailbox {
-            if entry.member(Member::Uniqueid).is_none_or(<[u8]>::is_empty) {
-                self.oddities.add(b"mailbox without a uniqueid: the loader skips it");
-            }
-            let by_name = is_by_name(entry);
-            self.directories.add(if by_name { b"by name (l in the mbtype)" } else { b"by uniqueid" });
-        }
-        if entry.kind() == Kind::Remote && entry.server().is_none() {
-            self.oddities.add(b"remote mailbox without server!partition");
+        if !tombstone {
+            self.key.clear();
+            self.key.push(NAME);
+            self.key.extend(mailbox.iter().map(|b| if *b == b'.' { 0 } else { *b }));
+            self.counts.add_rare(&self.key)?;
         }
         if local.split(|b| *b == b'.').any(<[u8]>::is_empty) {
-            self.oddities.add(b"name with an empty component");
+            self.odd("name with an empty component", entry);
         }
         if mailbox.iter().any(|b| !(b' '..=b'~').contains(b)) {
-            self.oddities.add(b"name with bytes that are not ASCII");
+            self.odd("name with bytes that are not ASCII", entry);
         }
+        Ok(())
     }
 
-    fn add_acl(&mut self, entry: &Entry<'_>) {
+    /// A userid was met. It may have its domain behind an `@`, and `^` for each dot, as in names of mailboxes.
+    fn meet(&mut self, userid: &[u8], domain: &[u8], place: u8) -> Result<(), Stop> {
+        let (local, own) = match memchr::memchr(b'@', userid) {
+            Some(at) if domain.is_empty() => (&userid[..at], &userid[at + 1..]),
+            _ => (userid, domain),
+        };
+        self.key.clear();
+        self.key.push(USERID);
+        self.key.extend(local.iter().map(|b| if *b == b'^' { b'.' } else { *b }));
+        self.key.push(0);
+        self.key.extend_from_slice(own);
+        self.key.extend_from_slice(&[0, place]);
+        self.counts.add(&self.key)
+    }
+
+    fn add_type(&mut self, entry: &Entry<'_>) -> Result<(), Stop> {
+        let Some(mbtype) = entry.mbtype() else {
+            return match entry.kind() {
+                Kind::Remote => self.count(TYPE, b"remote or moving (the list has no types)"),
+                _ => self.count(TYPE, b"not told (the list has no types)"),
+            };
+        };
+        if self.last_type.1.is_empty() || self.last_type.0 != mbtype {
+            self.last_type = (mbtype, mbtype.names());
+        }
+        let names = std::mem::take(&mut self.last_type.1);
+        let counted = self.count(TYPE, names.as_bytes());
+        self.last_type.1 = names;
+        if mbtype.has(Mbtype::RESERVE) {
+            self.odd("reserved mailbox: a server deletes it with its mail at its next start", entry);
+        }
+        if mbtype.has(Mbtype::MOVING) {
+            self.odd("mailbox on its way to another server", entry);
+        }
+        counted
+    }
+
+    fn add_place(&mut self, entry: &Entry<'_>) -> Result<(), Stop> {
+        let kind = entry.kind();
+        if kind == Kind::Remote && entry.server().is_none() {
+            self.odd("remote mailbox without server!partition", entry);
+        }
+        let fields = &entry.fields;
+        let start = fields.server.unwrap_or(fields.partition).start();
+        if entry.dialect == Dialect::Bare
+            && (fields.place.start() < start || fields.partition.end() < fields.place.end())
+        {
+            self.odd("blanks around a partition: mbx-parse --to takes them off", entry);
+        }
+        let has_id = entry.member(Member::Uniqueid).is_some_and(|id| !id.is_empty());
+        if kind == Kind::Mailbox && !has_id && self.to.as_ref().is_some_and(|to| to.dialect() == Dialect::Json) {
+            self.unfilled += 1;
+        }
+        if entry.dialect == Dialect::Json && kind == Kind::Mailbox {
+            if !has_id {
+                self.odd("mailbox without a uniqueid: the loader skips it; mbx-check-paths --fill adds it", entry);
+            }
+            let by_name = is_by_name(entry);
+            self.count(DIRECTORY, if by_name { b"by name (l in the mbtype)" } else { b"by uniqueid" })?;
+        }
+        Ok(())
+    }
+
+    fn add_acl(&mut self, entry: &Entry<'_>) -> Result<(), Stop> {
         let acl = entry.acl();
-        let mut before: Vec<&[u8]> = Vec::new();
+        let owner = owner(entry.mailbox());
+        let (mut owned, mut upper, mut breaks, mut nameless) = (false, false, false, false);
         for pair in acl::pairs(acl) {
             self.pairs += 1;
-            self.negative += u64::from(pair.identifier.first() == Some(&b'-'));
-            self.rights.add(pair.rights);
-            if pair.identifier.iter().any(u8::is_ascii_uppercase) {
-                self.oddities.add(b"identifier with upper-case letters, which matches nobody under username_tolower");
+            let negative = pair.identifier.first() == Some(&b'-');
+            self.negative += u64::from(negative);
+            let identifier = if negative { &pair.identifier[1..] } else { pair.identifier };
+            owned |= !negative && !pair.rights.is_empty() && owner.is_some_and(|owner| owner.is(identifier));
+            self.count(RIGHTS, pair.rights)?;
+            nameless |= identifier.is_empty();
+            if !identifier.is_empty() && !is_everybody(identifier) {
+                self.meet(identifier, b"", IN_ACL)?;
             }
-            if pair.identifier.iter().any(|b| matches!(b, b'"' | b'%' | b'\\' | 0x80..)) {
-                self.oddities.add(b"identifier that makes a list of 2.5 to 3.3 unreadable");
+            upper |= identifier.iter().any(u8::is_ascii_uppercase) && !identifier.starts_with(b"group:");
+            breaks |= identifier.iter().any(|b| matches!(b, b'"' | b'%' | b'\\' | 0x80..));
+        }
+        for (found, what) in [
+            (nameless, "identifier without a name"),
+            (upper, "identifier with upper-case letters, which matches nobody under username_tolower"),
+            (breaks, "identifier that makes a list of 2.5 to 3.3 unreadable"),
+            (acl::twice(acl).is_some(), "identifier twice in one ACL"),
+        ] {
+            if found {
+                self.odd(what, entry);
             }
-            // A list this long is judged by its shape; comparing all with all would take for ever.
-            if before.len() < 100 {
-                if before.contains(&pair.identifier) {
-                    self.oddities.add(b"identifier twice in one ACL");
-                }
-                before.push(pair.identifier);
-            }
+        }
+        if entry.kind() != Kind::Mailbox {
+            return Ok(());
         }
         if !acl::is_closed(acl) {
-            self.oddities.add(b"ACL not closed by a TAB");
-        } else if acl.is_empty() && matches!(entry.kind(), Kind::Mailbox) {
-            self.oddities.add(b"empty ACL");
+            self.odd("ACL not closed by a TAB", entry);
+        } else if acl.is_empty() {
+            self.odd("empty ACL", entry);
+        } else if owner.is_some() && !owned {
+            self.odd("mailbox of a user whose ACL gives that user no right", entry);
         }
+        Ok(())
     }
 
-    /// Writes it for a person to read at a glance.
-    pub fn show(&self, out: &mut dyn Write) -> Result<(), Stop> {
+    fn odd(&mut self, what: &'static str, entry: &Entry<'_>) {
+        self.oddities.add(what, |_| Brief(entry.mailbox()).to_string());
+    }
+
+    /// Writes it for a person to read at a glance, with what was `refused` and `noticed` by kinds, and what the
+    /// `account` says was dropped.
+    pub fn show(
+        mut self,
+        refused: &Groups,
+        noticed: &Groups,
+        account: &Account,
+        out: &mut dyn Write,
+    ) -> Result<(), Stop> {
         let mut text = Vec::new();
-        self.write(&mut text).and_then(|()| out.write_all(&text)).map_err(|e| failed(&e))
+        let mut tops = COUNTED.map(|_| Top::default());
+        let (mut tree, mut people) = (Tree::default(), People::default());
+        let oddities = &mut self.oddities;
+        std::mem::take(&mut self.counts).read(|key, count| match key.split_first() {
+            Some((&NAME, name)) => tree.add(name, count, oddities),
+            Some((&USERID, userid)) => people.add(userid, count),
+            Some((of, value)) => {
+                if let Some(i) = COUNTED.iter().position(|(known, ..)| known == of) {
+                    tops[i].add(value, count, COUNTED[i].2);
+                }
+            }
+            None => {}
+        })?;
+        self.write(tops, people, refused, noticed, account, &mut text)
+            .and_then(|()| out.write_all(&text))
+            .map_err(|e| cannot_write("stdout", &e))
     }
 
-    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+    fn write(
+        &mut self,
+        tops: [Top; COUNTED.len()],
+        mut people: People,
+        refused: &Groups,
+        noticed: &Groups,
+        account: &Account,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
         let row = |out: &mut dyn Write, n: u64, what: &str| writeln!(out, "{:>12}  {what}", Count(n).to_string());
-        if self.entries > 0 {
-            writeln!(out, "A list in {}.\n", self.dialect)?;
+        if let Some(dialect) = self.dialect {
+            writeln!(out, "A list in {dialect}.\n")?;
         }
         row(out, self.entries, "entries")?;
         row(out, self.users, "users with an INBOX")?;
@@ -200,126 +291,326 @@ impl Summary {
         row(out, self.bytes, "bytes")?;
         for (what, (len, mailbox)) in [("name", &self.longest_name), ("line", &self.longest_line)] {
             if *len > 0 {
-                row(out, *len as u64, &format!("bytes in the longest {what}, of {}", Name(mailbox)))?;
+                row(out, *len as u64, &format!("bytes in the longest {what}, of {}", Brief(mailbox)))?;
             }
         }
-        self.partitions.show("Partitions", false, out)?;
-        self.types.show("Types", true, out)?;
-        self.directories.show("Directories", true, out)?;
-        self.servers.show("Other servers", false, out)?;
-        self.domains.show("Domains", false, out)?;
-        self.tops.show("Hierarchies", false, out)?;
-        self.rights.show("Rights", false, out)?;
-        self.oddities.show("Worth a look", true, out)
-    }
-}
-
-/// Entries as rows of a table: mailbox, mbtype, server, partition, acl, uniqueid.
-pub struct Rows {
-    to: RowWriter,
-    lossy: u64,
-}
-
-enum RowWriter {
-    Table(Box<csv::Writer<Box<dyn Write>>>, Vec<u8>),
-    Lines(io::BufWriter<Box<dyn Write>>),
-}
-
-const COLUMNS: [&str; 6] = ["mailbox", "mbtype", "server", "partition", "acl", "uniqueid"];
-
-impl Rows {
-    /// Begins a table on `out`.
-    pub fn new(format: Format, out: Box<dyn Write>) -> Result<Rows, Stop> {
-        let to = match format {
-            Format::Jsonl => RowWriter::Lines(io::BufWriter::new(out)),
-            Format::Csv | Format::Tsv => {
-                let delimiter = if format == Format::Csv { b',' } else { b'\t' };
-                let mut writer = csv::WriterBuilder::new().delimiter(delimiter).from_writer(out);
-                writer.write_record(COLUMNS).map_err(csv_failed)?;
-                RowWriter::Table(Box::new(writer), Vec::new())
+        for (top, (of, title, _, ours)) in tops.into_iter().zip(COUNTED) {
+            let sum = top.sum;
+            let shown = show(top, title, ours, out)?;
+            if of == PARTITION {
+                self.judge_partitions(&shown, sum);
             }
-        };
-        Ok(Rows { to, lossy: 0 })
+        }
+        people.settle();
+        show(people.strangers, "Identifiers without an INBOX: administrators, or users who left?", false, out)?;
+        write_groups("Worth a look", &self.oddities, out)?;
+        if let Some(to) = self.to.take() {
+            self.write_verdict(&to, refused, noticed, account, out)
+        } else {
+            write_groups("Refused", refused, out)?;
+            write_groups("To know", noticed, out)
+        }
     }
 
-    /// Writes one entry. In csv and tsv the ACL is `identifier rights; identifier rights`: the last word of each is the
-    /// rights. In JSON it is an array of pairs, because one identifier may stand in it twice.
-    pub fn write(&mut self, entry: &Entry<'_>) -> Result<(), Stop> {
-        let mbtype = entry.mbtype().map(|mbtype| mbtype.names()).unwrap_or_default();
-        let (server, partition) = match (entry.kind(), entry.server()) {
-            (Kind::Remote, None) => (entry.partition(), &b""[..]),
-            (Kind::Tombstone | Kind::Intermediate, None) if entry.partition() == crate::partition::NULL => {
-                (&b""[..], &b""[..])
+    /// Partitions that stand out are often errors of typing.
+    fn judge_partitions(&mut self, shown: &[(u64, Vec<u8>)], sum: u64) {
+        for (i, (count, partition)) in shown.iter().enumerate() {
+            if *count < sum / SMALL {
+                self.oddities.add("partition of very few mailboxes", |_| Brief(partition).to_string());
             }
-            (_, server) => (server.unwrap_or_default(), entry.partition()),
-        };
-        let uniqueid = entry.member(Member::Uniqueid).unwrap_or_default();
-        match &mut self.to {
-            RowWriter::Table(writer, acl) => {
-                acl.clear();
-                for pair in acl::pairs(entry.acl()) {
-                    if !acl.is_empty() {
-                        acl.extend_from_slice(b"; ");
-                    }
-                    acl.extend_from_slice(pair.identifier);
-                    acl.push(b' ');
-                    acl.extend_from_slice(pair.rights);
-                }
-                let row = [entry.mailbox(), mbtype.as_bytes(), server, partition, acl, uniqueid];
-                writer.write_record(row).map_err(csv_failed)
-            }
-            RowWriter::Lines(out) => {
-                let mut row = Vec::new();
-                let mut lossy = false;
-                let mut text = |before: &str, bytes: &[u8]| {
-                    let text = String::from_utf8_lossy(bytes);
-                    lossy |= matches!(text, std::borrow::Cow::Owned(_));
-                    row.extend_from_slice(before.as_bytes());
-                    json::encode(text.as_bytes(), &mut row);
-                };
-                text("{\"mailbox\":", entry.mailbox());
-                text(",\"mbtype\":", mbtype.as_bytes());
-                text(",\"server\":", server);
-                text(",\"partition\":", partition);
-                let mut before = ",\"acl\":[{\"identifier\":";
-                for pair in acl::pairs(entry.acl()) {
-                    text(before, pair.identifier);
-                    text(",\"rights\":", pair.rights);
-                    before = "},{\"identifier\":";
-                }
-                let none = acl::pairs(entry.acl()).next().is_none();
-                text(if none { ",\"acl\":[],\"uniqueid\":" } else { "}],\"uniqueid\":" }, uniqueid);
-                row.extend_from_slice(b"}\n");
-                self.lossy += u64::from(lossy);
-                out.write_all(&row).map_err(|e| failed(&e))
+            if shown[..i].iter().any(|(_, other)| other.eq_ignore_ascii_case(partition)) {
+                self.oddities.add("partition that differs from another in case only", |_| Brief(partition).to_string());
             }
         }
     }
 
-    /// Ends the table.
-    pub fn finish(mut self, report: &mut Report) -> Result<(), Stop> {
-        match &mut self.to {
-            RowWriter::Table(writer, _) => writer.flush(),
-            RowWriter::Lines(out) => out.flush(),
+    /// What would go wrong.
+    fn write_verdict(
+        &self,
+        to: &Release,
+        refused: &Groups,
+        noticed: &Groups,
+        account: &Account,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        write_groups(&format!("To know before {to}"), noticed, out)?;
+        if !account.dropped.is_empty() {
+            writeln!(out, "\nLeft out of a list for {to}")?;
+            for (why, count) in &account.dropped {
+                writeln!(out, "{:>12}  {why}", Count(*count).to_string())?;
+            }
         }
-        .map_err(|e| failed(&e))?;
-        if self.lossy > 0 {
-            report.remark(format_args!(
-                "{} entries have bytes that are not UTF-8, which JSON cannot hold; they show as U+FFFD (csv and tsv keep them)",
-                Count(self.lossy)
-            ));
+        write_groups(&format!("Refused for {to}"), refused, out)?;
+        if account.refused == 0 {
+            writeln!(out, "\nNothing would be refused for {to}.")?;
+        } else {
+            writeln!(
+                out,
+                "\n{} of {} entries would be refused for {to}: mend them on the old server, or set them apart with \
+                 --reject FILE.\nmbx-parse -n --to {to} names them with their lines.",
+                Count(account.refused),
+                Count(account.read)
+            )?;
+        }
+        if self.unfilled > 0 {
+            writeln!(
+                out,
+                "{} mailboxes have no uniqueid yet, which {to} wants: mbx-check-paths --fill adds it on the new host, \
+                 before the load.",
+                Count(self.unfilled)
+            )?;
         }
         Ok(())
     }
 }
 
-fn csv_failed(error: csv::Error) -> Stop {
-    match error.into_kind() {
-        csv::ErrorKind::Io(e) => failed(&e),
-        other => Stop::Trouble(format!("stdout: {other:?}")),
+/// Shows the most frequent; values that are words of ours as they are, all others as [`Name`]s.
+fn show(top: Top, title: &str, ours: bool, out: &mut dyn Write) -> io::Result<Vec<(u64, Vec<u8>)>> {
+    let (values, sum) = (top.values, top.sum);
+    let shown = top.in_order();
+    if shown.is_empty() {
+        return Ok(shown);
+    }
+    writeln!(out, "\n{title}")?;
+    for (count, value) in &shown {
+        let value = if ours { String::from_utf8_lossy(value).into_owned() } else { Name(value).to_string() };
+        writeln!(out, "{:>12}  {value}", Count(*count).to_string())?;
+    }
+    let rest = sum - shown.iter().map(|(count, _)| count).sum::<u64>();
+    if rest > 0 {
+        let others = Count(values - shown.len() as u64);
+        writeln!(out, "{:>12}  in {others} others", Count(rest).to_string())?;
+    }
+    Ok(shown)
+}
+
+fn write_groups(title: &str, groups: &Groups, out: &mut dyn Write) -> io::Result<()> {
+    if groups.is_empty() {
+        return Ok(());
+    }
+    write!(out, "\n{title}\n{groups}")
+}
+
+/// Who a mailbox belongs to.
+#[derive(Clone, Copy)]
+struct Owner<'a> {
+    user: &'a [u8],
+    domain: &'a [u8],
+}
+
+/// The user to whom a mailbox belongs.
+fn owner(mailbox: &[u8]) -> Option<Owner<'_>> {
+    let local = local_part(mailbox);
+    let user = local.strip_prefix(b"user.")?.split(|b| *b == b'.').next()?;
+    Some(Owner { user, domain: &mailbox[..(mailbox.len() - local.len()).saturating_sub(1)] })
+}
+
+impl Owner<'_> {
+    /// Whether this is the owner's identifier: of the default domain, users have none.
+    fn is(self, identifier: &[u8]) -> bool {
+        let same = |one: &[u8], other: &[u8]| {
+            let plain = |b: u8| if b == b'^' { b'.' } else { b };
+            one.len() == other.len() && one.iter().zip(other).all(|(a, b)| plain(*a) == plain(*b))
+        };
+        same(identifier, self.user)
+            || match memchr::memchr(b'@', identifier) {
+                Some(at) => {
+                    same(&identifier[..at], self.user)
+                        && (self.domain.is_empty() || identifier[at + 1..] == *self.domain)
+                }
+                None => false,
+            }
     }
 }
 
-fn failed(error: &io::Error) -> Stop {
-    cannot_write("stdout", error)
+/// Identifiers that no user has.
+fn is_everybody(identifier: &[u8]) -> bool {
+    let local = identifier.split(|b| *b == b'@').next().unwrap_or_default();
+    matches!(local, b"anyone" | b"anonymous") || identifier.starts_with(b"group:")
+}
+
+/// Names in the order of their hierarchy: duplicates, and what lies below something that is not there.
+#[derive(Default)]
+struct Tree {
+    last: Vec<u8>,
+    /// How much of the last name is the name of a mailbox, itself and those above it.
+    there: Vec<usize>,
+    /// The INBOX that was missed last.
+    missed: Vec<u8>,
+}
+
+impl Tree {
+    fn add(&mut self, name: &[u8], count: u64, oddities: &mut Groups) {
+        let shown = |name: &[u8]| {
+            let dotted: Vec<u8> = name.iter().map(|b| if *b == 0 { b'.' } else { *b }).collect();
+            Brief(&dotted).to_string()
+        };
+        for _ in 1..count {
+            oddities.add("mailbox that stands in the list again", |_| shown(name));
+        }
+        while self.there.last().is_some_and(|len| name.get(*len) != Some(&0) || name[..*len] != self.last[..*len]) {
+            self.there.pop();
+        }
+        let local = local_part(name);
+        let root = name.len() - local.len();
+        let top = local.split(|b| *b == 0).next().unwrap_or_default();
+        let parent = memchr::memrchr(0, local).map(|at| root + at);
+        // Nothing needs to be above the users, and what was deleted went without what is above it.
+        let below = parent.filter(|len| name[root..*len] != *b"user" && top != b"DELETED");
+        if let Some(parent) = below
+            && self.there.last() != Some(&parent)
+        {
+            let user = local.splitn(3, |b| *b == 0).nth(1).filter(|_| top == b"user");
+            let inbox = user.map(|user| &name[..root + b"user.".len() + user.len()]);
+            match inbox {
+                Some(inbox) if !self.there.contains(&inbox.len()) => {
+                    if self.missed != inbox {
+                        self.missed = inbox.to_vec();
+                        oddities.add("user with mailboxes and no INBOX", |_| shown(inbox));
+                    }
+                }
+                _ => oddities.add("mailbox below one that is not there", |_| shown(name)),
+            }
+        }
+        self.last.clear();
+        self.last.extend_from_slice(name);
+        self.there.push(name.len());
+    }
+}
+
+/// Userids in order: those of ACLs that have no INBOX.
+#[derive(Default)]
+struct People {
+    local: Vec<u8>,
+    /// Whether the userid has an INBOX without a domain: one with a domain may be the same user, in the default domain.
+    bare: bool,
+    /// The domain of the identifier that was met last, and how often that was met; 0 once it has an INBOX.
+    domain: Vec<u8>,
+    count: u64,
+    strangers: Top,
+}
+
+impl People {
+    /// One userid with its domain, and where it was met: in ACLs, which sort first, or as an INBOX.
+    fn add(&mut self, userid: &[u8], count: u64) {
+        let Some((place, userid)) = userid.split_last() else { return };
+        let mut parts = userid.split(|b| *b == 0);
+        let (local, domain) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let same = self.local == local;
+        if *place == INBOX && same && self.domain == domain {
+            self.count = 0;
+        }
+        self.settle();
+        if !same {
+            self.bare = false;
+            self.local.clear();
+            self.local.extend_from_slice(local);
+        }
+        match *place {
+            INBOX => self.bare |= domain.is_empty(),
+            _ if !self.bare => {
+                self.count = count;
+                self.domain.clear();
+                self.domain.extend_from_slice(domain);
+            }
+            _ => {}
+        }
+    }
+
+    /// Nothing more comes of the identifier that was met last.
+    fn settle(&mut self) {
+        let count = std::mem::take(&mut self.count);
+        if count > 0 {
+            let at = if self.domain.is_empty() { &b""[..] } else { b"@" };
+            self.strangers.add(&[&self.local, at, &self.domain].concat(), count, FEW);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_that_no_user_has() -> Result<(), Stop> {
+        let mut summary = Summary::default();
+        for (userid, domain, place) in [
+            ("bob", "", IN_ACL),
+            ("bob", "", INBOX),
+            // May be of the default domain.
+            ("bob@example.com", "", IN_ACL),
+            ("ann@example.com", "", IN_ACL),
+            ("ann", "example.com", INBOX),
+            ("ann@example.org", "", IN_ACL),
+            ("ann", "", IN_ACL),
+            ("john.doe", "", IN_ACL),
+            ("john^doe", "", INBOX),
+            ("cyrus", "", IN_ACL),
+            ("cyrus", "", IN_ACL),
+            ("bobb", "", IN_ACL),
+        ] {
+            summary.meet(userid.as_bytes(), domain.as_bytes(), place)?;
+        }
+        let mut people = People::default();
+        summary.counts.read(|key, count| people.add(&key[1..], count))?;
+        people.settle();
+        let strangers: Vec<_> = people
+            .strangers
+            .in_order()
+            .into_iter()
+            .map(|(n, id)| (n, String::from_utf8_lossy(&id).into_owned()))
+            .collect();
+        let wanted = [(2, "cyrus"), (1, "ann"), (1, "ann@example.org"), (1, "bobb")];
+        assert_eq!(strangers, wanted.map(|(n, id)| (n, id.to_string())));
+        Ok(())
+    }
+
+    #[test]
+    fn names_below_nothing() {
+        let mut groups = Groups::default();
+        let mut tree = Tree::default();
+        let mut names = [
+            "user.bob",
+            "user.bob",
+            "user.bob-x.Sent",
+            "user.bob-x.Sent.old",
+            "user.bob.a.b",
+            "user.bob.a.b.c",
+            "a!user.bob",
+            "a!user.bob.Sent",
+            "b!user.bob.Sent",
+            "shared",
+            "shared.x",
+            "news.x",
+            "DELETED.user.bob.4F5E6D7C",
+        ]
+        .map(|name| name.replace('.', "\0"));
+        names.sort();
+        for name in names.iter().collect::<std::collections::BTreeSet<_>>() {
+            tree.add(name.as_bytes(), names.iter().filter(|other| *other == name).count() as u64, &mut groups);
+        }
+        assert_eq!(
+            groups.to_string(),
+            "           2  user with mailboxes and no INBOX: b!user.bob, user.bob-x\n\
+             \x20          2  mailbox below one that is not there: news.x, user.bob.a.b\n\
+             \x20          1  mailbox that stands in the list again: user.bob\n"
+        );
+    }
+
+    #[test]
+    fn owners() {
+        for (mailbox, identifier, is) in [
+            ("user.bob", "bob", true),
+            ("user.bob.Sent", "bob", true),
+            ("user.bob", "bobb", false),
+            ("user.j^d", "j.d", true),
+            ("x!user.bob", "bob@x", true),
+            ("x!user.bob", "bob@y", false),
+            ("user.bob", "bob@x", true),
+        ] {
+            let owner = owner(mailbox.as_bytes()).unwrap();
+            assert_eq!(owner.is(identifier.as_bytes()), is, "{mailbox} {identifier}");
+        }
+        assert!(owner(b"shared.bob").is_none());
+    }
 }

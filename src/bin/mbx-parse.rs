@@ -10,7 +10,8 @@ use mbxtools::mbtype::Mbtype;
 use mbxtools::options::{Common, KNOWN, Rejects, SideFiles};
 use mbxtools::outcome::{Account, Name, Report, Stop};
 use mbxtools::stream::{Input, Source, stdout};
-use mbxtools::summary::{Format, Rows, Summary};
+use mbxtools::summary::Summary;
+use mbxtools::table::{Format, Rows};
 use mbxtools::version::{Dialect, Release};
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -156,6 +157,8 @@ struct Parse {
     /// The release that the list is for, as far as anybody told.
     latest: Option<Release>,
     view: View,
+    /// Whether nothing is written.
+    dry_run: bool,
 }
 
 impl Filter for Parse {
@@ -180,6 +183,17 @@ impl Filter for Parse {
             report.remark(format_args!(
                 "lists for {to} hold no uniqueid, uidvalidity, modseq or history: it takes them from cyrus.header and \
                  cyrus.index, and cannot read those that 3.6 or later has written anew"
+            ));
+        }
+        if let (View::Summary(summary), Some(to)) = (&mut self.view, to) {
+            summary.to = Some(to.clone());
+        } else if self.dry_run
+            && dialect != Dialect::Json
+            && let Some(to) = to.as_ref().filter(|to| to.dialect() == Dialect::Json)
+        {
+            report.remark(format_args!(
+                "a list of text has no uniqueid, which {to} wants of every mailbox: mbx-check-paths --fill adds it on \
+                 the new host, before the load"
             ));
         }
         self.converter = to.as_ref().map(|to| Converter::new(&heading.releases, dialect, to));
@@ -211,7 +225,7 @@ impl Filter for Parse {
         if !matches!(verdict, Verdict::Drop(_)) {
             match &mut self.view {
                 View::Nothing => {}
-                View::Summary(summary) => summary.add(entry),
+                View::Summary(summary) => summary.add(entry)?,
                 View::Rows(rows) => rows.write(entry)?,
             }
         }
@@ -248,7 +262,11 @@ fn parse(options: Options, report: &mut Report) -> Result<Account, Stop> {
             Some(format) => View::Rows(Rows::new(format, Box::new(stdout()?))?),
             None => View::Nothing,
         },
+        dry_run: options.dry_run,
     };
+    if options.summary {
+        report.gather();
+    }
     let mut whole = Run::between(&options.common, &options.rejects, &options.files, &mut side)?;
     whole.ended = options.ended;
     whole.releases.rights_explicit = options.rights_explicit;
@@ -264,7 +282,10 @@ fn parse(options: Options, report: &mut Report) -> Result<Account, Stop> {
     let account = run(whole, &mut filter, report);
     let shown = match filter.view {
         View::Nothing => Ok(()),
-        View::Summary(summary) => summary.show(&mut stdout()?),
+        View::Summary(summary) => {
+            let (refused, noticed) = report.gathered();
+            summary.show(&refused, &noticed, &account, &mut stdout()?)
+        }
         View::Rows(rows) => rows.finish(report),
     };
     if let Err(stop) = shown {
