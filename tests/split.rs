@@ -119,7 +119,10 @@ fn three() -> (Sandbox, Vec<u8>) {
 #[test]
 fn directories_are_made_side_by_side() {
     let (sandbox, _) = three();
-    let made = |sandbox: &Sandbox| String::from_utf8(sandbox.sh("find meta -type d | sort").expect(0).out).unwrap();
+    let made = |sandbox: &Sandbox| {
+        String::from_utf8(sandbox.sh("find meta -mindepth 2 -type d -printf '%U:%G %p\\n' | sort").expect(0).out)
+            .unwrap()
+    };
     let mkmeta = format!("mbx-mkmeta -q -C meta.conf --owner {}", stage::owner());
     sandbox.sh(&format!("{mkmeta} whole.sealed >/dev/null")).expect(0);
     let whole = made(&sandbox);
