@@ -1,5 +1,7 @@
 # mbxtools: what a packager expects.
 #   make, make demo, make check, make bench, make install [PREFIX=/usr] [DESTDIR=...], make uninstall, make clean
+#   make vendor    the sources of all crates, so that everything else works without a network
+#   make deb       a Debian package in target/deb; make static   binaries that need no libc, in target/static
 # And what a maintainer runs now and then: make torture, make fuzz [MINUTES=10] [FUZZ="list path"].
 
 PREFIX  = /usr/local
@@ -12,11 +14,35 @@ INSTALL = install
 BINS  = mbx-parse mbx-remap-part mbx-acl-rewrite mbx-check-paths mbx-mkmeta mbx-count-guard
 MAN1  = $(BINS:%=man/%.1)
 MAN5  = man/mbx-dump.5
-MAN7  = man/mbx.7
+MAN7  = man/mbx.7 man/mbx-migrate.7
 TARGET = target/release
+HOST    = $(shell rustc -vV | sed -n 's/^host: //p')
+SHARE   = $(PREFIX)/share
+BASH    = $(SHARE)/bash-completion/completions
+ZSH     = $(SHARE)/zsh/site-functions
+FISH    = $(SHARE)/fish/vendor_completions.d
+DOC     = $(SHARE)/doc/mbxtools
+MIGRATE = $(wildcard examples/migrate/*)
+
+# No path of the machine that builds is in what it builds, so that two builds are the same bytes. Panics have a place in
+# the source in them, of ours and of the crates.
+CARGO_HOME ?= $(HOME)/.cargo
+SAME = --remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(CARGO_HOME)/registry/src=crates \
+    --remap-path-prefix=$(CURDIR)/vendor=crates
 
 all:
-	$(CARGO) build --release --locked
+	RUSTFLAGS="$(RUSTFLAGS) $(SAME)" $(CARGO) build --release --locked
+
+vendor:
+	mkdir -p .cargo
+	$(CARGO) vendor --locked --versioned-dirs vendor >.cargo/config.toml
+
+static:
+	RUSTFLAGS="$(RUSTFLAGS) -C target-feature=+crt-static $(SAME)" \
+	    $(CARGO) build --release --locked --target $(HOST) --target-dir target/static
+
+deb: all
+	CARGO="$(CARGO)" debian/build target/deb
 
 demo: all
 	PATH="$(CURDIR)/$(TARGET):$$PATH" sh examples/demo.sh
@@ -38,7 +64,7 @@ lint:
 	    found=$$(mandoc -Tlint -W warning $(MAN1) $(MAN5) $(MAN7) | grep -v 'outdated mandoc.db'); \
 	    test -z "$$found" || { echo "$$found"; exit 1; }; \
 	fi
-	@if command -v shellcheck >/dev/null; then shellcheck examples/demo.sh examples/migrate/*.sh fuzz/seed.sh .ci/run; fi
+	@if command -v shellcheck >/dev/null; then shellcheck examples/demo.sh examples/migrate/*.sh fuzz/seed.sh debian/build .ci/run; fi
 
 # There is no unsafe code here for a sanitizer to watch, and without one three times as many inputs are tried.
 # Messages of the filters go nowhere (close_fd_mask); a finding shows its own when it is run again.
@@ -61,18 +87,29 @@ bench:
 	$(CARGO) bench --locked --bench pipes --bench spool
 
 install: all
-	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man7
+	$(INSTALL) -d $(DIRS:%=$(DESTDIR)%)
 	cd $(TARGET) && $(INSTALL) -m 0755 $(BINS) $(abspath $(DESTDIR)$(BINDIR))
 	$(INSTALL) -m 0644 $(MAN1) $(DESTDIR)$(MANDIR)/man1
 	$(INSTALL) -m 0644 $(MAN5) $(DESTDIR)$(MANDIR)/man5
 	$(INSTALL) -m 0644 $(MAN7) $(DESTDIR)$(MANDIR)/man7
+	$(INSTALL) -m 0644 $(filter-out %.sh,$(MIGRATE)) $(DESTDIR)$(DOC)/examples/migrate
+	$(INSTALL) -m 0755 $(filter %.sh,$(MIGRATE)) $(DESTDIR)$(DOC)/examples/migrate
+	set -e; for bin in $(BINS); do \
+	    $(TARGET)/$$bin --completions bash >$(DESTDIR)$(BASH)/$$bin; \
+	    $(TARGET)/$$bin --completions zsh >$(DESTDIR)$(ZSH)/_$$bin; \
+	    $(TARGET)/$$bin --completions fish >$(DESTDIR)$(FISH)/$$bin.fish; \
+	    chmod 0644 $(DESTDIR)$(BASH)/$$bin $(DESTDIR)$(ZSH)/_$$bin $(DESTDIR)$(FISH)/$$bin.fish; \
+	done
+
+DIRS = $(BINDIR) $(MANDIR)/man1 $(MANDIR)/man5 $(MANDIR)/man7 $(BASH) $(ZSH) $(FISH) $(DOC)/examples/migrate
 
 uninstall:
-	for bin in $(BINS); do rm -f $(DESTDIR)$(BINDIR)/$$bin; done
-	for page in $(MAN1); do rm -f $(DESTDIR)$(MANDIR)/man1/$${page#man/}; done
-	rm -f $(DESTDIR)$(MANDIR)/man5/mbx-dump.5 $(DESTDIR)$(MANDIR)/man7/mbx.7
+	rm -f $(BINS:%=$(DESTDIR)$(BINDIR)/%) $(BINS:%=$(DESTDIR)$(BASH)/%) $(BINS:%=$(DESTDIR)$(ZSH)/_%) \
+	    $(BINS:%=$(DESTDIR)$(FISH)/%.fish) $(MAN1:man/%=$(DESTDIR)$(MANDIR)/man1/%) \
+	    $(MAN5:man/%=$(DESTDIR)$(MANDIR)/man5/%) $(MAN7:man/%=$(DESTDIR)$(MANDIR)/man7/%)
+	rm -rf $(DESTDIR)$(DOC)
 
 clean:
 	$(CARGO) clean
 
-.PHONY: all demo check lint fuzz torture bench install uninstall clean
+.PHONY: all vendor static deb demo check lint fuzz torture bench install uninstall clean

@@ -234,10 +234,18 @@ pub fn pairs(acl: &[u8]) -> impl Iterator<Item = Pair<'_>> {
 pub fn twice(acl: &[u8]) -> Option<&[u8]> {
     let identifiers = || pairs(acl).map(|pair| pair.identifier);
     // Most ACLs have one to three.
-    if identifiers().nth(16).is_none() {
-        let mut before = 0..;
-        return identifiers()
-            .find(|one| before.next().is_some_and(|i| identifiers().take(i).any(|other| other == *one)));
+    let mut few: [&[u8]; 16] = [b""; 16];
+    let mut count = 0;
+    for identifier in identifiers() {
+        if few[..count].contains(&identifier) {
+            return Some(identifier);
+        }
+        let Some(place) = few.get_mut(count) else { break };
+        *place = identifier;
+        count += 1;
+    }
+    if count < few.len() {
+        return None;
     }
     let mut sorted: Vec<_> = identifiers().collect();
     sorted.sort_unstable();

@@ -3,8 +3,9 @@
 use crate::outcome::{Account, Report, Status, Stop};
 use crate::seal;
 use crate::stream::Output;
-use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
 use rustix::process::{Resource, Rlimit};
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -18,6 +19,16 @@ pub fn main_of<O: Parser>(
     quiet: fn(&O) -> bool,
     work: fn(O, &mut Report) -> Result<Account, Stop>,
 ) -> ExitCode {
+    if let Some(completions) = completions::<O>(tool) {
+        return match answer(&completions) {
+            Ok(()) => Status::Done.into(),
+            Err(stop) => {
+                let mut report = Report::new(tool, false);
+                report.stop(&stop);
+                report.status().into()
+            }
+        };
+    }
     let options = match O::try_parse() {
         Ok(options) => options,
         Err(error) => {
@@ -69,6 +80,17 @@ const FOREIGN: [(&str, &[&str]); 5] = [
     ),
     ("the least number of mailboxes is told by mbx-count-guard --min N", &["-m", "--min", "--count"]),
 ];
+
+/// What `--completions bash`, `zsh` or `fish` prints: made of the options themselves, so that no shell knows others. For
+/// `make install`, and in no page: it is no option of a filter, and must be the first word and its shell the last.
+fn completions<O: CommandFactory>(tool: &str) -> Option<Vec<u8>> {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    let [option, shell] = words.as_slice() else { return None };
+    let shell: Shell = (option == "--completions").then(|| shell.to_str()?.parse().ok())??;
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut O::command(), tool, &mut text);
+    Some(text)
+}
 
 /// What is wrong with a command line, in one line. clap's tip to put `--` before an unknown option would run a command
 /// here, so it is left out.

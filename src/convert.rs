@@ -14,6 +14,7 @@ use crate::outcome::{Name, Refusal, Report};
 use crate::partition;
 use crate::seal::Releases;
 use crate::version::{Dialect, Era, Release, v};
+use memchr::memchr3;
 use std::collections::HashMap;
 
 /// An entry that is not to be converted: only what its readers disagree about is asked. `latest` is the release that
@@ -211,7 +212,7 @@ impl Converter {
     ) -> Result<(), Refusal> {
         must_be_closed(entry)?;
         let mut acl = entry.acl();
-        if acl.iter().any(|b| matches!(b, b'"' | b'%' | b'\\' | 0x80..)) {
+        if !acl.is_ascii() || memchr3(b'"', b'%', b'\\', acl).is_some() {
             // SETACL and new flags write the ACL into cyrus.header as a literal, which 3.6.1 does not read back:
             // "Invalid identifier" from then on (seen; 3.8 and later were not tried).
             let what = format!(

@@ -308,6 +308,20 @@ pub fn decode(raw: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(rest);
 }
 
+/// Whether every part of a line of text can stand between quotes as it is: printable ASCII and TABs, no `"` and no `\`.
+pub fn is_plain(line: &[u8]) -> bool {
+    // Without an end in the middle it is done 16 bytes at a time.
+    line.iter()
+        .fold(true, |plain, byte| plain & (matches!(byte, b' '..=b'~' | b'\t') & (*byte != b'"') & (*byte != b'\\')))
+}
+
+/// Appends a string with its quotes that is known to need nothing more ([`is_plain`]).
+pub fn quote(text: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    out.extend_from_slice(text);
+    out.push(b'"');
+}
+
 /// Appends a string with its quotes, escaped as jansson does: `"`, `\` and control characters, `/` and DEL not
 /// (`facts/json.md`). The text is UTF-8; see [`why_not_utf8`].
 pub fn encode(text: &[u8], out: &mut Vec<u8>) {
@@ -394,6 +408,18 @@ mod tests {
         }
         let deep = "[".repeat(100_000);
         assert_eq!(value(&deep), Err(Snag::Wrong(DEPTH, "values nested too deep")));
+    }
+
+    #[test]
+    fn what_is_plain_is_quoted_as_it_is_encoded() {
+        for byte in 0..=255 {
+            let line = [b"a\tb".as_slice(), &[byte], b"c"].concat();
+            let (mut quoted, mut encoded) = (Vec::new(), Vec::new());
+            quote(&line[3..], &mut quoted);
+            encode(&line[3..], &mut encoded);
+            // A TAB ends a part of a line and is never in one; DEL and 8 bits are not plain, and stay as they are.
+            assert_eq!(is_plain(&line), (b' '..=b'~').contains(&byte) && quoted == encoded || byte == b'\t', "{byte}");
+        }
     }
 
     #[test]

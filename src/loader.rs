@@ -10,7 +10,7 @@ use crate::outcome::{Name, Refusal};
 use crate::partition;
 use crate::spool::{INTERNAL, can_be_uniqueid, folded, is_by_name};
 use crate::version::{Dialect, Release, v};
-use memchr::memchr;
+use memchr::{memchr, memchr2};
 
 /// The longest line, with its newline, that the loaders' `char buf[16384]` holds; the rest becomes a mailbox of its
 /// own (every text loader, 1.6 to 3.13).
@@ -177,11 +177,12 @@ impl Loader {
                 let detail = format!("{} could not open it", self.release);
                 return Err(Refusal::with("domain with an @", detail));
             }
-            if let Some(mark) = mailbox.iter().find(|b| MARKS.contains(b)) {
+            if let Some(mark) = memchr2(MARKS[0], MARKS[1], mailbox).map(|at| &mailbox[at]) {
                 let detail = format!("{} keeps {} for the dots or the domain of a name", self.release, show(*mark));
                 return Err(Refusal::with("name that the target takes for another", detail));
             }
-            let userid = userid_len(mailbox);
+            // It is no longer than the name that it stands in.
+            let userid = if mailbox.len() > MAX_USERID { userid_len(mailbox) } else { 0 };
             if userid > MAX_USERID {
                 let detail = format!("{userid} bytes; the loader of {} dies of more than {MAX_USERID}", self.release);
                 return Err(Refusal::with("userid too long", detail));
@@ -327,8 +328,11 @@ fn show(byte: u8) -> String {
 /// of two, too, and knows no `DELETED` alone: asked for `DELETED.foo` it looks for `DELETED.F` (seen on 3.6.1).
 fn loses_its_stamp(mailbox: &[u8], any: bool) -> bool {
     let local = local_part(mailbox);
+    if local.strip_prefix(b"DELETED").is_none_or(|rest| !matches!(rest.first(), None | Some(b'.'))) {
+        return false;
+    }
     let components = local.split(|b| *b == b'.').count();
-    if local.split(|b| *b == b'.').next() != Some(b"DELETED") || components < if any { 1 } else { 3 } {
+    if components < if any { 1 } else { 3 } {
         return false;
     }
     if components == 1 {

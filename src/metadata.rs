@@ -4,7 +4,7 @@
 //! anything, and nothing of it may lead out of a root.
 
 use crate::outcome::{Name, Report, Stop, reason};
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use std::hash::{DefaultHasher, Hasher};
 use std::io;
@@ -254,17 +254,36 @@ impl DirMaker {
                  or tell --owner cyrus:mail",
             ));
         }
-        // Under its name it is there with its owner or not at all, wherever we are killed.
-        let first = match self.rules.owner {
-            Some(Owner { uid, gid }) if (uid, gid) != runs_as => UNOWNED.as_bytes(),
-            _ => part,
-        };
-        let made = self.make_one(parent, first, part);
-        if made.is_err() && first != part {
-            // What is left under the other name is in nobody's way, but no mailbox's either.
-            let _ = rustix::fs::unlinkat(parent, first, AtFlags::REMOVEDIR);
+        match self.rules.owner {
+            Some(Owner { uid, gid }) if (uid, gid) != runs_as => {
+                // Many may be at work in this directory, and UNOWNED is one name for all. On a file system without
+                // locks they must come one behind the other.
+                let locked = rustix::fs::flock(parent, FlockOperation::LockExclusive).is_ok();
+                let made = self.make_owned(parent, part, upto);
+                if locked {
+                    rustix::fs::flock(parent, FlockOperation::Unlock).map_err(|e| failed(&self.path, upto, e))?;
+                }
+                made.map(|new| (Level::There, new))
+            }
+            _ => self
+                .make_one(parent, part, part)
+                .map(|()| (Level::There, true))
+                .map_err(|e| failed(&self.path, upto, e)),
         }
-        made.map(|()| (Level::There, true)).map_err(|e| failed(&self.path, upto, e))
+    }
+
+    /// Makes a directory that is under its name with its owner or not at all, wherever we are killed. False if somebody
+    /// else has made it while we waited.
+    fn make_owned(&self, parent: &OwnedFd, part: &[u8], upto: &[u8]) -> Result<bool, Stop> {
+        if self.look(part, upto)? {
+            return Ok(false);
+        }
+        let made = self.make_one(parent, UNOWNED.as_bytes(), part);
+        if made.is_err() {
+            // What is left under the other name is in nobody's way, but no mailbox's either.
+            let _ = rustix::fs::unlinkat(parent, UNOWNED.as_bytes(), AtFlags::REMOVEDIR);
+        }
+        made.map(|()| true).map_err(|e| failed(&self.path, upto, e))
     }
 
     /// Makes a directory as `first`, gives it its owner, and then its own name.

@@ -9,6 +9,7 @@ use crate::imapd_conf::Conf;
 use crate::mbtype::Mbtype;
 use crate::outcome::{Name, Refusal, Report, Stop};
 use crate::version::{Dialect, Release, v};
+use memchr::memmem;
 use std::io::Write;
 
 /// How directories are spread over one-letter directories (`hashimapspool`, `fulldirhash`).
@@ -258,7 +259,7 @@ pub fn folded(mailbox: &[u8], defaultdomain: &[u8]) -> Option<Vec<u8>> {
     let local = local_part(mailbox);
     let domain = &mailbox[..mailbox.len() - local.len()];
     let kept = if domain.strip_suffix(b"!") == Some(defaultdomain) { &b""[..] } else { domain };
-    let empty = local.first() == Some(&b'.') || local.last() == Some(&b'.') || local.windows(2).any(|two| two == b"..");
+    let empty = local.first() == Some(&b'.') || local.last() == Some(&b'.') || memmem::find(local, b"..").is_some();
     if kept.len() == domain.len() && !empty {
         return None;
     }

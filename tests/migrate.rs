@@ -506,6 +506,27 @@ fn nothing_is_done_beside_a_running_server() {
 }
 
 #[test]
+fn two_makes_do_not_work_side_by_side() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    hosts.make("plan").expect(0);
+    // A make of somebody else, that waits for the end of its input.
+    hosts.new.write("idle.mk", "all: ; @cat\n");
+    let mut idle = Command::new("make")
+        .args(["-f", "idle.mk"])
+        .current_dir(hosts.new.path())
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let number = idle.id().to_string();
+    hosts.new.write("kit/work/make.pid", &number);
+    hosts.fails("rehearse", &["another make", &number]);
+    hosts.fails("rollback", &["another make", &number]);
+    drop(idle.stdin.take());
+    idle.wait().unwrap();
+    hosts.make("rehearse").expect(0);
+}
+
+#[test]
 fn what_changed_on_the_old_host_since_the_last_copy_is_noticed() {
     let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
     hosts.make("rehearse").expect(0);

@@ -514,4 +514,16 @@ default() {
     test "$(switch_of "$old")" = "$(switch_of "$new")" || printf '%s: %s -> %s (%s)\n' "$1" "$old" "$new" "$3: $4"
 }
 
+# A second make here would take a list while the first loads it. The make that works here leaves its number; one that
+# was killed leaves it too, so the number must be that of a make that lives.
+mkdir -p "$W"
+until (set -C && echo "$PPID" >"$W/make.pid") 2>/dev/null; do
+    other=$(cat "$W/make.pid")
+    test "$other" != "$PPID" || break
+    case $(cat "/proc/$other/comm" 2>/dev/null) in
+    make | gmake) die "another make, process $other, is at work here: wait until it has ended" ;;
+    esac
+    rm -f "$W/make.pid"
+done
+
 "$1"

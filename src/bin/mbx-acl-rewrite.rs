@@ -79,6 +79,32 @@ const SUSPICIOUS: u64 = 10;
 /// What cyradm takes for rights. Read letter by letter, `all` would be a and l.
 const CYRADM_WORDS: [&[u8]; 7] = [b"none", b"read", b"post", b"append", b"write", b"delete", b"all"];
 
+/// The last few rights strings that nothing is to be said of, and what becomes of each: nothing, if it stays.
+#[derive(Default)]
+struct Known {
+    strings: [(Vec<u8>, Vec<u8>); 4],
+    /// The one that is forgotten next.
+    oldest: usize,
+}
+
+impl Known {
+    fn get(&self, rights: &[u8]) -> Option<&[u8]> {
+        // No string at all is not remembered, and stands where none was put yet.
+        let known = self.strings.iter().find(|(old, _)| old == rights && !rights.is_empty());
+        known.map(|(_, new)| new.as_slice())
+    }
+
+    fn put(&mut self, rights: &[u8], new: &[u8]) {
+        // No server writes longer ones, and memory is not to hang on what is in the list. The place is always there.
+        let Some((old, becomes)) = self.strings.get_mut(self.oldest).filter(|_| rights.len() <= 32) else { return };
+        old.clear();
+        old.extend_from_slice(rights);
+        becomes.clear();
+        becomes.extend_from_slice(new);
+        self.oldest = (self.oldest + 1) % self.strings.len();
+    }
+}
+
 /// What no entry had so far of what --id, --drop-id and --rights name.
 #[derive(Default)]
 struct Unmet {
@@ -128,8 +154,8 @@ struct Rewrite {
     /// What the options name and no entry had so far.
     unmet: Unmet,
     scratch: Vec<u8>,
-    /// The last plain macro string and what it became: most strings of a list are the same few.
-    last: (Vec<u8>, Vec<u8>),
+    /// The last plain strings and what they become: most of a list are the same few.
+    known: Known,
     counts: Counts,
 }
 
@@ -212,20 +238,20 @@ impl Rewrite {
         if !self.rfc4314 {
             return false;
         }
-        if !self.last.0.is_empty() && self.last.0 == pair.rights {
-            self.scratch.extend_from_slice(&self.last.1);
-            self.counts.macros += 1;
-            return true;
+        if let Some(new) = self.known.get(pair.rights) {
+            self.scratch.extend_from_slice(new);
+            // Without a macro it stays as it is.
+            self.counts.macros += u64::from(!new.is_empty());
+            return !new.is_empty();
         }
         let reading = self.reader.read(pair.rights);
         if !(reading.has_macro || reading.has_inert) {
+            self.known.put(pair.rights, b"");
             return false;
         }
         reading.rights.write(&mut self.scratch);
         if reading.has_macro && !reading.has_inert && !reading.has_unknown {
-            self.last.0.clear();
-            self.last.0.extend_from_slice(pair.rights);
-            self.last.1.clone_from(&self.scratch);
+            self.known.put(pair.rights, &self.scratch);
         }
         self.counts.macros += u64::from(reading.has_macro);
         self.counts.stripped += u64::from(reading.has_inert_rfc4314);
@@ -472,7 +498,7 @@ fn rewrite(options: Options, report: &mut Report) -> Result<Account, Stop> {
         unmet,
         grants,
         scratch: Vec::new(),
-        last: (Vec::new(), Vec::new()),
+        known: Known::default(),
         counts: Counts::default(),
     };
     Ok(run(Run::between(&options.common, &options.rejects, &options.files, &mut side)?, &mut filter, report))

@@ -5,7 +5,7 @@
 
 use crate::acl;
 use crate::entry::{Entry, Fields, Member, Members, Place, Span};
-use crate::json::{Scan, Snag, Value, decode, encode};
+use crate::json::{self, Scan, Snag, Value, decode, is_plain};
 use crate::mbtype::Mbtype;
 use crate::outcome::{Name, Refusal};
 
@@ -45,6 +45,8 @@ pub fn parse(bytes: &[u8], members: &mut Members, values: &mut Vec<u8>) -> Resul
 /// Appends an entry as `ctl_mboxlist -d` prints it, but for what only the mailbox's own files can tell: with `mbtype`,
 /// and `acl` for its ACL, which has no identifier twice. None if the type cannot be written.
 pub fn write(entry: &Entry<'_>, mbtype: Mbtype, acl: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let encode = if is_plain(entry.bytes) { json::quote } else { json::encode };
+    out.reserve(3 * entry.bytes.len() + 128);
     let begun = out.len();
     encode(entry.mailbox(), out);
     let mailbox = begun..out.len();

@@ -20,7 +20,15 @@ pub fn parse(line: &[u8], dialect: Dialect) -> Result<Fields, Refusal> {
     }
     let after_name = name_end + 1;
     let (mbtype, place, separator) = match dialect {
-        Dialect::Bare => (None, after_name, memchr(b'\t', &line[after_name..]).map(|at| after_name + at)),
+        Dialect::Bare => {
+            // Places are a few bytes, and mostly a partition and nothing else.
+            let found = line[after_name..].iter().position(|b| matches!(b, b'\t' | b' ' | b'!'));
+            match found.map(|at| after_name + at) {
+                Some(at) if line[at] == b'\t' => (None, after_name, Some(at)),
+                Some(at) => (None, after_name, memchr(b'\t', &line[at..]).map(|tab| at + tab)),
+                None => (None, after_name, None),
+            }
+        }
         _ => {
             let digits = line[after_name..].iter().take_while(|b| b.is_ascii_digit()).count();
             let digits_end = after_name + digits;
@@ -72,7 +80,6 @@ pub fn write_place(entry: &Entry<'_>, mbtype: Mbtype, dialect: Dialect, out: &mu
 fn split_place(line: &[u8], place: Span, dialect: Dialect) -> Result<(Option<Span>, Span), Refusal> {
     let (mut start, mut end) = (place.start(), place.end());
     let text = place.of(line);
-    // Places are a few bytes, and mostly a partition and nothing else.
     if !text.is_empty() && !text.iter().any(|b| matches!(b, b' ' | b'!')) {
         return Ok((None, place));
     }

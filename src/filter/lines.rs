@@ -56,7 +56,9 @@ impl<F: Filter> Running<'_, F> {
                 pending = end;
                 pass?;
                 self.write_change(&bytes[start..end]);
-                self.write_abort()?;
+                if self.refused.is_some() {
+                    self.write_abort()?;
+                }
             }
             start = end;
             line += 1;
