@@ -143,21 +143,19 @@ impl Rows {
 fn write_quoted(cell: &[u8], out: &mut Vec<u8>) -> bool {
     let formula = matches!(cell.first(), Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r'));
     let quoted = memchr3(b',', b'"', b'\n', cell).is_some() || cell.contains(&b'\r');
-    if quoted {
-        out.push(b'"');
+    if !quoted {
+        out.extend_from_slice(if formula { b"'" } else { b"" });
+        out.extend_from_slice(cell);
+        return formula;
     }
-    if formula {
-        out.push(b'\'');
-    }
+    out.extend_from_slice(if formula { b"\"'" } else { b"\"" });
     for part in cell.split_inclusive(|b| *b == b'"') {
         out.extend_from_slice(part);
         if part.ends_with(b"\"") {
             out.push(b'"');
         }
     }
-    if quoted {
-        out.push(b'"');
-    }
+    out.push(b'"');
     formula
 }
 

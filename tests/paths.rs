@@ -313,7 +313,7 @@ fn a_wrong_map_is_told_and_aborts() {
     let ran = run("check-paths", &["-C", &conf], &swapped.out).expect(1);
     assert!(ran.out.split(|b| *b == b'\n').rev().nth(1).unwrap().starts_with(b"!mbx-abort mbx-check-paths: "));
     let ran = ran.says("mailboxes of partition 1 are missing").says("stand in partition default");
-    ran.says("62 of 62 mailboxes of partition 1").says("a wrong map, or a disk that is not mounted?");
+    ran.says("62 of 62 mailboxes of partition 1").says("a wrong map, a disk that is not mounted, or other hashing");
     // The spool is flat, the configuration says that it is hashed.
     let hashed =
         String::from_utf8(sandbox.read("old.conf")).unwrap().replace("hashimapspool: no", "hashimapspool: yes");
