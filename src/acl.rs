@@ -5,7 +5,6 @@
 //! depends on the release and on `deleteright` of imapd.conf (`lib/acl.c`, `lib/acl_afs.c`; `facts/acl.md` 0 to 3).
 
 use crate::version::Era;
-use memchr::{memchr, memchr_iter};
 
 /// The rights that stand in a canonical string, in the order in which every release since 2.5 prints them,
 /// without the macros `c` and `d`.
@@ -188,7 +187,7 @@ pub fn are_letters(rights: &[u8]) -> bool {
 pub fn is_closed(acl: &[u8]) -> bool {
     match acl.last() {
         None => true,
-        Some(b'\t') => memchr_iter(b'\t', acl).count().is_multiple_of(2),
+        Some(b'\t') => !acl.iter().fold(false, |odd, b| odd ^ (*b == b'\t')),
         Some(_) => false,
     }
 }
@@ -219,11 +218,13 @@ impl Pair<'_> {
 /// The closed pairs of an ACL, as the servers walk it: a part without both TABs ends the walk.
 pub fn pairs(acl: &[u8]) -> impl Iterator<Item = Pair<'_>> {
     let mut start = 0;
+    // Both are a few bytes: a search that sets itself up costs more than the look.
+    let part = |rest: &[u8]| rest.iter().position(|b| *b == b'\t');
     std::iter::from_fn(move || {
         let rest = &acl[start..];
-        let identifier = &rest[..memchr(b'\t', rest)?];
-        let rest = &rest[identifier.len() + 1..];
-        let rights = &rest[..memchr(b'\t', rest)?];
+        let (identifier, rest) = rest.split_at(part(rest)?);
+        let rights = &rest[1..];
+        let rights = &rights[..part(rights)?];
         let pair = Pair { identifier, rights, start };
         start = pair.end();
         Some(pair)

@@ -37,6 +37,9 @@ impl Changes {
         let from = self.text.len();
         write(&mut self.text);
         let change = (span, Span::new(from, self.text.len()));
+        if self.list.last().is_none_or(|(before, _)| before.end() <= span.start()) {
+            return self.list.push(change);
+        }
         // Members of JSON come in any order. What is put in before a stretch comes before what stands there instead.
         let place = |(before, _): &(Span, Span)| (before.start(), before.end()) > (span.start(), span.end());
         let after = self.list.iter().rev().take_while(|known| place(known)).count();
@@ -106,13 +109,19 @@ impl Changes {
 
     /// Appends `bytes` with the changes made.
     pub fn apply(&self, bytes: &[u8], out: &mut Vec<u8>) {
-        let mut from = 0;
+        let rest = self.apply_in(bytes, 0, 0, out);
+        out.extend_from_slice(&bytes[rest..]);
+    }
+
+    /// Appends what stands in `bytes` behind `from`, with the changes made to the entry that begins at `start`, up to the
+    /// last of them, and tells where that ends.
+    pub fn apply_in(&self, bytes: &[u8], mut from: usize, start: usize, out: &mut Vec<u8>) -> usize {
         for (gone, new) in &self.list {
-            out.extend_from_slice(&bytes[from..gone.start()]);
+            out.extend_from_slice(&bytes[from..start + gone.start()]);
             out.extend_from_slice(new.of(&self.text));
-            from = gone.end();
+            from = start + gone.end();
         }
-        out.extend_from_slice(&bytes[from..]);
+        from
     }
 }
 

@@ -51,11 +51,12 @@ impl<F: Filter> Running<'_, F> {
             }
             let pass = self.line(&bytes[start..end - 1], at, clean);
             if !matches!(pass, Ok(true)) {
+                if pass.is_err() {
+                    self.changes.clear();
+                }
                 // What was let through before a change, or before an abort, goes out before it.
-                self.write_pending(&bytes[pending..start]);
-                pending = end;
+                pending = self.write_change(bytes, pending, start, end);
                 pass?;
-                self.write_change(&bytes[start..end]);
                 if self.refused.is_some() {
                     self.write_abort()?;
                 }
@@ -83,25 +84,30 @@ impl<F: Filter> Running<'_, F> {
         self.filter.fetch()
     }
 
-    /// Writes the line of an entry that was changed; a dropped one has no changes, and nothing is written.
-    fn write_change(&mut self, line: &[u8]) {
-        if !self.changes.is_empty() {
-            let object = self.makes_object();
-            if let Some(output) = &mut self.output
-                && !self.aborted
-            {
-                match object {
-                    false => self.changes.apply(line, &mut output.buffer),
-                    true => {
-                        if std::mem::replace(&mut self.wrote, true) {
-                            output.buffer.extend_from_slice(b",\n");
-                        }
-                        self.changes.apply(&line[..line.len() - 1], &mut output.buffer);
-                    }
-                }
-            }
-            self.changes.clear();
+    /// Writes what is pending before the line from `start` to `end`, and the line with its changes; one that is dropped or
+    /// refused has none, and nothing of it is written. Tells from where on the rest is pending: what stands behind the
+    /// last change goes out with the lines that follow, in one copy.
+    fn write_change(&mut self, bytes: &[u8], pending: usize, start: usize, end: usize) -> usize {
+        if self.changes.is_empty() {
+            self.write_pending(&bytes[pending..start]);
+            return end;
         }
+        let object = self.makes_object();
+        let mut written = end;
+        if let Some(output) = &mut self.output
+            && !self.aborted
+        {
+            if object {
+                if std::mem::replace(&mut self.wrote, true) {
+                    output.buffer.extend_from_slice(b",\n");
+                }
+                self.changes.apply(&bytes[start..end - 1], &mut output.buffer);
+            } else {
+                written = self.changes.apply_in(bytes, pending, start, &mut output.buffer);
+            }
+        }
+        self.changes.clear();
+        written
     }
 
     /// One line without its newline. True if it goes out as it stands.

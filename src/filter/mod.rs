@@ -318,6 +318,12 @@ impl<F: Filter> Running<'_, F> {
         self.writes == Some(Dialect::Json) && self.heading.dialect != Some(Dialect::Json)
     }
 
+    /// Whether what goes out as it came goes out as a stretch of the input: not where lines become an object or an object
+    /// lines.
+    fn copies(&self) -> bool {
+        (self.writes == Some(Dialect::Json)) == (self.heading.dialect == Some(Dialect::Json))
+    }
+
     /// Writes the abort mark of an entry that was just refused, and with it the last of the stream.
     fn write_abort(&mut self) -> Result<(), Stop> {
         match self.refused.take() {
@@ -328,9 +334,10 @@ impl<F: Filter> Running<'_, F> {
 
     /// Writes a stretch of the input that goes out as it came, into the buffer.
     fn write_pending(&mut self, bytes: &[u8]) {
+        let copies = self.copies();
         if let Some(output) = &mut self.output
             && !self.aborted
-            && self.writes == self.heading.dialect
+            && copies
         {
             output.buffer.extend_from_slice(bytes);
         }
@@ -338,12 +345,12 @@ impl<F: Filter> Running<'_, F> {
 
     /// The end of a stretch of input: what of it was not written yet, from `pending` on, and what is in the buffer.
     fn write_stretch(&mut self, bytes: &[u8], pending: usize) -> Result<(), Stop> {
-        let same = self.writes == self.heading.dialect;
+        let copies = self.copies();
         match &mut self.output {
             Some(output) if self.aborted => output.buffer.clear(),
-            Some(output) if pending == 0 && output.buffer.is_empty() && same => output.write_through(bytes)?,
+            Some(output) if pending == 0 && output.buffer.is_empty() && copies => output.write_through(bytes)?,
             Some(output) => {
-                if same {
+                if copies {
                     output.buffer.extend_from_slice(&bytes[pending..]);
                 }
                 output.flush()?;
