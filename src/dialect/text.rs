@@ -24,6 +24,11 @@ pub fn parse(line: &[u8], dialect: Dialect) -> Result<Fields, Refusal> {
             // Places are a few bytes, and mostly a partition and nothing else.
             let found = line[after_name..].iter().position(|b| matches!(b, b'\t' | b' ' | b'!'));
             match found.map(|at| after_name + at) {
+                Some(at) if line[at] == b'\t' && at > after_name => {
+                    let (mailbox, place) = (Span::new(0, name_end), Span::new(after_name, at));
+                    let acl = Span::new(at + 1, line.len());
+                    return Ok(Fields { mailbox, mbtype: None, server: None, partition: place, place, acl });
+                }
                 Some(at) if line[at] == b'\t' => (None, after_name, Some(at)),
                 Some(at) => (None, after_name, memchr(b'\t', &line[at..]).map(|tab| at + tab)),
                 None => (None, after_name, None),
@@ -54,8 +59,8 @@ pub fn parse(line: &[u8], dialect: Dialect) -> Result<Fields, Refusal> {
     let (server, partition) = split_place(line, place, dialect)?;
     let acl = Span::new(separator + 1, line.len());
     // `>uniqueid mtime uidvalidity ...` behind the ACL: the format that 3.6's `-u -L` reads and no release prints.
-    if line.last() != Some(&b'\t') {
-        refuse_extended(acl.of(line), dialect)?;
+    if dialect == Dialect::Blank && line.last() != Some(&b'\t') {
+        refuse_extended(acl.of(line))?;
     }
     Ok(Fields { mailbox: Span::new(0, name_end), mbtype, server, partition, place, acl })
 }
@@ -101,13 +106,13 @@ fn split_place(line: &[u8], place: Span, dialect: Dialect) -> Result<(Option<Spa
     }
 }
 
-fn refuse_extended(acl: &[u8], dialect: Dialect) -> Result<(), Refusal> {
+fn refuse_extended(acl: &[u8]) -> Result<(), Refusal> {
     let tail = match memrchr(b'\t', acl) {
         Some(tab) => &acl[tab + 1..],
         None => acl,
     };
     let is_number = |word: &[u8]| !word.is_empty() && word.iter().all(u8::is_ascii_digit);
-    if dialect == Dialect::Blank && tail.first() == Some(&b'>') {
+    if tail.first() == Some(&b'>') {
         let words = tail.split(|b| *b == b' ').skip(1).filter(|word| is_number(word)).count();
         if words >= 4 {
             return Err(Refusal::with(
