@@ -172,11 +172,6 @@ pub fn typed_rights(text: &[u8]) -> Option<Rights> {
     (found != 0).then_some(Rights(found))
 }
 
-/// Whether every release reads this string alike: it has no macro, and no letter that came later than RFC 2086.
-pub fn mean_the_same_everywhere(rights: &[u8]) -> bool {
-    rights.iter().all(|letter| LETTERS[usize::from(*letter)] & (C | D | K | X | T | E | N) == 0)
-}
-
 /// Whether this is a rights string that some server could have written.
 pub fn are_letters(rights: &[u8]) -> bool {
     !rights.is_empty() && rights.iter().all(|letter| LETTERS[usize::from(*letter)] != 0)
@@ -251,6 +246,34 @@ pub fn twice(acl: &[u8]) -> Option<&[u8]> {
     let mut sorted: Vec<_> = identifiers().collect();
     sorted.sort_unstable();
     sorted.windows(2).find(|two| two[0] == two[1]).map(|two| two[0])
+}
+
+/// The last few rights strings that nothing is to be said of, and what becomes of each: nothing, if it stays.
+#[derive(Debug, Default)]
+pub struct Known {
+    strings: [(Vec<u8>, Vec<u8>); 8],
+    /// The one that is forgotten next.
+    oldest: usize,
+}
+
+impl Known {
+    /// What becomes of `rights`, if they are among the last that were put.
+    pub fn get(&self, rights: &[u8]) -> Option<&[u8]> {
+        // No string at all is not remembered, and stands where none was put yet.
+        let known = self.strings.iter().find(|(old, _)| old == rights && !rights.is_empty());
+        known.map(|(_, new)| new.as_slice())
+    }
+
+    /// Remembers that `rights` become `new`.
+    pub fn put(&mut self, rights: &[u8], new: &[u8]) {
+        // No server writes longer ones, and memory is not to hang on what is in the list. The place is always there.
+        let Some((old, becomes)) = self.strings.get_mut(self.oldest).filter(|_| rights.len() <= 32) else { return };
+        old.clear();
+        old.extend_from_slice(rights);
+        becomes.clear();
+        becomes.extend_from_slice(new);
+        self.oldest = (self.oldest + 1) % self.strings.len();
+    }
 }
 
 #[cfg(test)]

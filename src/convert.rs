@@ -3,7 +3,7 @@
 //! `mbx-parse --to` and the guard ask the same [`Converter`]: what must be written so that a release's
 //! `ctl_mboxlist -u` stores what is meant.
 
-use crate::acl::{self, Reader, Rights};
+use crate::acl::{self, Known, Reader, Rights};
 use crate::changes::Changes;
 use crate::dialect::{json, text};
 use crate::entry::{Entry, Kind, Member, Span};
@@ -78,10 +78,12 @@ pub enum Converted {
 pub struct Converter {
     from: Option<Release>,
     to: Release,
+    /// The one that it reads.
+    dialect: Dialect,
     loader: Loader,
     readers: Option<(Reader, Reader)>,
-    /// The last rights that both read alike: most strings of a list are the same few.
-    alike: Vec<u8>,
+    /// The last rights that both read alike.
+    alike: Known,
     /// An ACL whose identifiers were united.
     united: Vec<u8>,
     /// How the rights of the list are to be read.
@@ -107,9 +109,10 @@ impl Converter {
         Converter {
             from: from.cloned(),
             to: to.clone(),
+            dialect: to.dialect(),
             loader: Loader::new(to),
             readers: from_era.filter(|era| *era != to.era()).map(|era| (reader(era), reader(to.era()))),
-            alike: Vec::new(),
+            alike: Known::default(),
             united: Vec::new(),
             era: from.filter(|_| !told.rights_explicit).map_or(Era::Annotate, Release::era),
             strict: to.era() == Era::Rfc2086,
@@ -132,7 +135,7 @@ impl Converter {
         report: &mut Report,
     ) -> Result<Converted, Refusal> {
         let kind = entry.kind();
-        let dialect = self.to.dialect();
+        let dialect = self.dialect;
         if let Some(why) = self.drops(entry, kind) {
             // The loader reads the letters before it skips an entry.
             if self.strict && entry.dialect == Dialect::Json && dialect == Dialect::Json {
@@ -174,7 +177,7 @@ impl Converter {
     /// What the target's loader would make something else of, or nothing at all.
     fn drops(&self, entry: &Entry<'_>, kind: Kind) -> Option<&'static str> {
         let placeless = entry.partition().is_empty() || entry.partition() == partition::NULL;
-        let json = self.to.dialect() == Dialect::Json;
+        let json = self.dialect == Dialect::Json;
         match kind {
             // 2.4 knows the bit, but prints no tombstones, and its mbpath dies of one that was loaded; 3.6 and later
             // skip what has no partition, and complain of it, and with one it takes the place of the mailbox that has
@@ -187,7 +190,7 @@ impl Converter {
 
     /// A line as a line of another text dialect.
     fn write_place(&self, entry: &Entry<'_>, mbtype: Mbtype, changes: &mut Changes) -> Result<(), Refusal> {
-        let dialect = self.to.dialect();
+        let dialect = self.dialect;
         let fields = &entry.fields;
         // Loaders read `00` and `0` alike, and write the latter.
         let padded =
@@ -303,7 +306,7 @@ impl Converter {
 
     /// The type for the target: kept, or told by the place where the oldest dialect has none.
     fn mbtype_of(&self, entry: &Entry<'_>, kind: Kind, report: &mut Report) -> Result<Mbtype, Refusal> {
-        let to = self.to.dialect();
+        let to = self.dialect;
         // Directories are by name up to 3.5, and 3.6 must be told so.
         let by_name = match entry.dialect != Dialect::Json && to == Dialect::Json && kind == Kind::Mailbox {
             true => Mbtype::LEGACY,
@@ -354,7 +357,7 @@ impl Converter {
         let kind = "remote mailbox without server!partition";
         match &self.from {
             _ if entry.server().is_some() => Ok(()),
-            _ if self.to.dialect() == Dialect::Json => {
+            _ if self.dialect == Dialect::Json => {
                 Err(Refusal::with(kind, format!("{} would look for it here; --drop remote", self.to)))
             }
             Some(from) if from.since(v(2, 5, 0)) && !to_split => {
@@ -375,15 +378,14 @@ impl Converter {
     fn keeps_rights(&mut self, entry: &Entry<'_>, report: &mut Report) -> Result<(), Refusal> {
         let Some((old, new)) = &self.readers else { return Ok(()) };
         for pair in acl::pairs(entry.acl()) {
-            if pair.rights == self.alike || acl::mean_the_same_everywhere(pair.rights) {
+            if self.alike.get(pair.rights).is_some() {
                 continue;
             }
             let (was, becomes) = (old.read(pair.rights), new.read(pair.rights));
             let lost = !becomes.rights.includes(was.rights.without_n());
             let gained = !was.rights.includes(becomes.rights);
             if !lost && !gained {
-                self.alike.clear();
-                self.alike.extend_from_slice(pair.rights);
+                self.alike.put(pair.rights, b"");
                 continue;
             }
             let detail = format!("{} of {}", Name(pair.rights), Name(pair.identifier));

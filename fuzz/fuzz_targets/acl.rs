@@ -88,14 +88,6 @@ fn rights(reader: Reader, rights: &[u8]) {
         let known: Vec<u8> = rights.iter().copied().filter(|letter| acl::are_letters(&[*letter])).collect();
         assert!(explicit.iter().all(|letter| known.contains(letter)) && known.iter().all(|l| explicit.contains(l)));
     }
-    if acl::mean_the_same_everywhere(rights) {
-        for (era, deleteright) in ERAS.into_iter().flat_map(|era| [(era, b'c'), (era, b'd')]) {
-            assert_eq!(
-                Reader::new(era, deleteright).read(rights).rights,
-                Reader::new(Era::Annotate, b'c').read(rights).rights
-            );
-        }
-    }
     if let Some(typed) = acl::typed_rights(rights) {
         assert_eq!(typed, Reader::new(Era::Annotate, b'x').read(rights).rights);
         assert!(

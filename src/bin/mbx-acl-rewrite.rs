@@ -1,7 +1,7 @@
 //! mbx-acl-rewrite: rights and identifiers, and nothing else.
 
 use clap::Parser;
-use mbxtools::acl::{self, Pair, Reader, Rights, typed_rights};
+use mbxtools::acl::{self, Known, Pair, Reader, Rights, typed_rights};
 use mbxtools::changes::{AclChanges, Changes};
 use mbxtools::command::main_of;
 use mbxtools::entry::{Entry, Kind};
@@ -78,32 +78,6 @@ const SUSPICIOUS: u64 = 10;
 
 /// What cyradm takes for rights. Read letter by letter, `all` would be a and l.
 const CYRADM_WORDS: [&[u8]; 7] = [b"none", b"read", b"post", b"append", b"write", b"delete", b"all"];
-
-/// The last few rights strings that nothing is to be said of, and what becomes of each: nothing, if it stays.
-#[derive(Default)]
-struct Known {
-    strings: [(Vec<u8>, Vec<u8>); 4],
-    /// The one that is forgotten next.
-    oldest: usize,
-}
-
-impl Known {
-    fn get(&self, rights: &[u8]) -> Option<&[u8]> {
-        // No string at all is not remembered, and stands where none was put yet.
-        let known = self.strings.iter().find(|(old, _)| old == rights && !rights.is_empty());
-        known.map(|(_, new)| new.as_slice())
-    }
-
-    fn put(&mut self, rights: &[u8], new: &[u8]) {
-        // No server writes longer ones, and memory is not to hang on what is in the list. The place is always there.
-        let Some((old, becomes)) = self.strings.get_mut(self.oldest).filter(|_| rights.len() <= 32) else { return };
-        old.clear();
-        old.extend_from_slice(rights);
-        becomes.clear();
-        becomes.extend_from_slice(new);
-        self.oldest = (self.oldest + 1) % self.strings.len();
-    }
-}
 
 /// What no entry had so far of what --id, --drop-id and --rights name.
 #[derive(Default)]
