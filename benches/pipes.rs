@@ -4,6 +4,8 @@
 //! once, so that what else the machine does falls on all alike; shown are the medians of the rounds, as ratios. The
 //! absolute times are of this machine and this hour and mean nothing elsewhere.
 //!
+//! Before that, what each of the six costs to start.
+//!
 //! `MBX_BENCH_ENTRIES` (default 5,000,000 of text, a fifth of that of JSON), `MBX_BENCH_ROUNDS` (default 5; `jq`, which
 //! takes long and eleven times the list in memory, runs once).
 
@@ -114,6 +116,47 @@ fn table(title: &str, list: &str, rounds: u64, ours: &str, jobs: &[(&str, String
     println!();
 }
 
+/// How much longer each filter takes for a list of one entry than `cat`: what it costs to start. Hundreds of runs in
+/// turns, of which the medians are compared.
+fn start_up(dir: &std::path::Path, bin: impl Fn(&str) -> &'static str) {
+    let (list, spool) = (dir.join("one"), dir.join("spool"));
+    std::fs::create_dir_all(spool.join("user/bob")).expect("room for a mailbox");
+    std::fs::write(spool.join("user/bob/cyrus.header"), "x").expect("room for a mailbox");
+    std::fs::write(&list, "user.bob\tdefault\tbob\tlrswipcda\t\n").expect("room for a list");
+    let conf = dir.join("imapd.conf");
+    let told = format!("configdirectory: {0}\npartition-default: {0}\nmetapartition-default: {0}\n", spool.display());
+    std::fs::write(&conf, told).expect("room for a configuration");
+    let conf = conf.display().to_string();
+    let jobs: [(&str, &str, &[&str]); 7] = [
+        ("cat", "cat", &[]),
+        ("mbx-parse", bin("parse"), &["--from", "2.2.13", "--to", "2.3.7"]),
+        ("mbx-remap-part", bin("remap"), &["default=3"]),
+        ("mbx-acl-rewrite", bin("acl"), &["--from", "2.2.13"]),
+        ("mbx-check-paths", bin("check-paths"), &["-C", &conf, "--from", "2.2.13"]),
+        ("mbx-mkmeta", bin("mkmeta"), &["-n", "-C", &conf, "--from", "2.2.13"]),
+        ("mbx-count-guard", bin("guard"), &["--unique", "--min", "1"]),
+    ];
+    let rounds = 300;
+    let mut times = vec![Vec::new(); jobs.len()];
+    for _ in 0..rounds {
+        for ((name, program, options), times) in jobs.iter().zip(&mut times) {
+            let list = File::open(&list).expect("the list");
+            let mut command = Command::new(program);
+            command.args(*options).env("CYRUS_USER", "root").stdin(list).stdout(Stdio::null()).stderr(Stdio::null());
+            let begun = Instant::now();
+            assert!(command.status().expect(name).success(), "{name}");
+            times.push(begun.elapsed());
+        }
+    }
+    println!("Start-up, a list of one entry, {rounds} rounds\n");
+    println!("{:<32} {:>8} {:>20}", "", "ms", "ms more than cat");
+    let medians: Vec<f64> = times.into_iter().map(|times| median(times).as_secs_f64() * 1e3).collect();
+    for ((name, ..), median) in jobs.iter().zip(&medians) {
+        println!("{name:<32} {median:>8.2} {:>20.2}", median - medians[0]);
+    }
+    println!();
+}
+
 fn main() {
     let (entries, rounds) = (number("MBX_BENCH_ENTRIES", 5_000_000), number("MBX_BENCH_ROUNDS", 5));
     let dir = in_memory();
@@ -122,8 +165,11 @@ fn main() {
         "parse" => env!("CARGO_BIN_EXE_mbx-parse"),
         "remap" => env!("CARGO_BIN_EXE_mbx-remap-part"),
         "acl" => env!("CARGO_BIN_EXE_mbx-acl-rewrite"),
+        "check-paths" => env!("CARGO_BIN_EXE_mbx-check-paths"),
+        "mkmeta" => env!("CARGO_BIN_EXE_mbx-mkmeta"),
         _ => env!("CARGO_BIN_EXE_mbx-count-guard"),
     };
+    start_up(dir.path(), bin);
     generate(&list, entries, List::Text);
     let jobs = [
         ("cat", "cat".into()),

@@ -8,7 +8,7 @@ use crate::json::why_not_utf8;
 use crate::mbtype::Mbtype;
 use crate::outcome::{Name, Refusal};
 use crate::partition;
-use crate::spool::{INTERNAL, can_be_uniqueid, folded, is_by_name};
+use crate::spool::{INTERNAL, can_be_uniqueid, folded, is_by_name, stays_inside};
 use crate::version::{Dialect, Release, v};
 use memchr::{memchr, memchr2};
 
@@ -210,6 +210,11 @@ impl Loader {
         {
             let detail = format!("{} makes {} of it when it loads it", self.release, Name(&folded));
             return Err(Refusal::with("name that the target takes for another", detail));
+        }
+        // Before, `mbx-check-paths` asks it, which every list for 3.6 passes that is not of 3.6 itself. Where directories
+        // are by uniqueid, those of users are by name all the same.
+        if self.release.since(v(3, 6, 0)) {
+            stays_inside(mailbox)?;
         }
         if self.release.since(v(3, 0, 0)) {
             if mailbox.first() == Some(&b'$') {

@@ -9,7 +9,6 @@ use crate::imapd_conf::Conf;
 use crate::mbtype::Mbtype;
 use crate::outcome::{Name, Refusal, Report, Stop};
 use crate::version::{Dialect, Release, v};
-use memchr::memmem;
 use std::io::Write;
 
 /// How directories are spread over one-letter directories (`hashimapspool`, `fulldirhash`).
@@ -259,12 +258,11 @@ pub fn folded(mailbox: &[u8], defaultdomain: &[u8]) -> Option<Vec<u8>> {
     let local = local_part(mailbox);
     let domain = &mailbox[..mailbox.len() - local.len()];
     let kept = if domain.strip_suffix(b"!") == Some(defaultdomain) { &b""[..] } else { domain };
-    let empty = local.first() == Some(&b'.') || local.last() == Some(&b'.') || memmem::find(local, b"..").is_some();
-    if kept.len() == domain.len() && !empty {
+    if kept.len() == domain.len() && !has_empty_component(local) {
         return None;
     }
     let parts: Vec<&[u8]> = local.split(|b| *b == b'.').filter(|part| !part.is_empty()).collect();
-    Some([kept, &parts.join(&b'.')].concat())
+    Some([kept, &parts.join(&b'.')].concat()).filter(|folded| folded != mailbox)
 }
 
 fn rule_of(release: &Release) -> Rule {
@@ -288,18 +286,26 @@ fn hexadecimal(text: &[u8]) -> u32 {
         .fold(0_u32, |n, digit| n.wrapping_mul(16).wrapping_add(digit))
 }
 
+/// Whether nothing stands before, between or behind two dots of a name without its domain.
+pub fn has_empty_component(local: &[u8]) -> bool {
+    let mut before = b'.';
+    let empty = local.iter().any(|b| std::mem::replace(&mut before, *b) == b'.' && *b == b'.');
+    empty || before == b'.'
+}
+
 /// Whether the path of a name is below its root, and its own as far as the name alone can tell. Dots become slashes in
 /// every release, so a name cannot climb; its domain is copied as it stands (`..!user.x`, `../../etc!user.x`), and
 /// nothing in Cyrus stops it.
-fn stays_inside(mailbox: &[u8]) -> Result<(), Refusal> {
+pub fn stays_inside(mailbox: &[u8]) -> Result<(), Refusal> {
     let local = local_part(mailbox);
     if mailbox.iter().any(|b| matches!(b, b'/' | 0)) {
-        return Err(Refusal::with("name with a slash", "its directory is another mailbox's, or outside the partition"));
+        let what = "no server makes one: its directory is another mailbox's, or outside the partition";
+        return Err(Refusal::with("name with a slash", what));
     }
     if local.len() < mailbox.len() && matches!(&mailbox[..mailbox.len() - local.len() - 1], b"" | b"." | b"..") {
         return Err(Refusal::with("domain that is no directory", "it would lead out of the partition"));
     }
-    if local.split(|b| *b == b'.').any(<[u8]>::is_empty) {
+    if has_empty_component(local) {
         return Err(Refusal::with("name with an empty component", "its directory is another mailbox's"));
     }
     Ok(())

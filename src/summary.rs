@@ -4,7 +4,7 @@ use crate::acl;
 use crate::entry::{Entry, Kind, Member, local_part};
 use crate::mbtype::Mbtype;
 use crate::outcome::{Account, Brief, Count, Groups, Name, Stop};
-use crate::spool::is_by_name;
+use crate::spool::{has_empty_component, is_by_name};
 use crate::stream::cannot_write;
 use crate::tally::{Tally, Top};
 use crate::version::{Dialect, Release};
@@ -125,7 +125,7 @@ impl Summary {
             self.key.extend(mailbox.iter().map(|b| if *b == b'.' { 0 } else { *b }));
             self.counts.add_rare(&self.key)?;
         }
-        if local.split(|b| *b == b'.').any(<[u8]>::is_empty) {
+        if has_empty_component(local) {
             self.odd("name with an empty component", entry);
         }
         if mailbox.iter().any(|b| !(b' '..=b'~').contains(b)) {

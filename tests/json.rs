@@ -332,6 +332,15 @@ fn what_the_loader_would_have_died_of_or_stored_as_something_else() {
     for name in ["../../etc!user.x", "..!user.x"] {
         guard(&list(entry(name, "")), "3.6.1").expect(1).says("domain that is no directory");
     }
+    // Names that no server makes, of which `mbx-check-paths` alone knew.
+    for (name, why) in [
+        ("user.a/b", "name with a slash"),
+        ("user.a\\/b", "name with a slash"),
+        ("!user.x", "domain that is no directory"),
+        ("x!", "name with an empty component"),
+    ] {
+        guard(&list(entry(name, "")), "3.6.1").expect(1).says(why);
+    }
     // A denial that was renamed, and granted.
     let denial = list(entry("user.b", "").replace("bob", "-alice"));
     let ran = run("acl-rewrite", &["--id", "alice=bob", "--grant=-bob=w"], denial.as_bytes()).expect(0);

@@ -67,6 +67,9 @@ const REFUSED_ALL_THE_SAME: &[(&str, &str)] = &[
     // A directory called so is nobody's, or everybody's.
     ("partition = \"\"", "no partition"),
     ("uniqueid = \"\"", "no uniqueid"),
+    // No server makes such a name, and the directories of its user are another's.
+    ("user.a/b", "name with a slash"),
+    ("slash escaped", "name with a slash"),
     // Two of a kind, of which the loader takes the last.
     ("same mailbox twice", "mailbox twice"),
     ("duplicate key inside the entry", "member twice"),
