@@ -64,7 +64,7 @@ lint:
 	    found=$$(mandoc -Tlint -W warning $(MAN1) $(MAN5) $(MAN7) | grep -v 'outdated mandoc.db'); \
 	    test -z "$$found" || { echo "$$found"; exit 1; }; \
 	fi
-	@if command -v shellcheck >/dev/null; then shellcheck examples/demo.sh examples/migrate/*.sh fuzz/seed.sh debian/build .ci/run; fi
+	@if command -v shellcheck >/dev/null; then shellcheck examples/demo.sh examples/migrate/*.sh debian/build .ci/run; fi
 
 # There is no unsafe code here for a sanitizer to watch, and without one three times as many inputs are tried.
 # Messages of the filters go nowhere (close_fd_mask); a finding shows its own when it is run again.
@@ -73,7 +73,7 @@ FUZZ    = acl conf header json list path text told
 fuzz:
 	@command -v cargo-fuzz >/dev/null || { \
 	    echo "make fuzz: cargo-fuzz IS NOT INSTALLED, NOTHING IS FUZZED: cargo install cargo-fuzz, and a nightly" >&2; exit 1; }
-	fuzz/seed.sh
+	$(CARGO) +nightly run --quiet --release --manifest-path fuzz/Cargo.toml --bin seed
 	for target in $(FUZZ); do \
 	    $(CARGO) +nightly fuzz run -s none $$target -- -max_total_time=$$(($(MINUTES) * 60)) -max_len=1000 \
 	        -timeout=10 -rss_limit_mb=2048 -close_fd_mask=2 -print_final_stats=1 || exit 1; \

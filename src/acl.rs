@@ -6,9 +6,8 @@
 
 use crate::version::Era;
 
-/// The rights that stand in a canonical string, in the order in which every release since 2.5 prints them,
-/// without the macros `c` and `d`.
-const CANONICAL: &[u8; 22] = b"lrswipkxtean0123456789";
+/// Every right, in the order in which every release since 2.5 prints them, without the macros `c` and `d`.
+pub const CANONICAL: &[u8; 22] = b"lrswipkxtean0123456789";
 
 /// A set of rights, macros resolved: one bit for each letter of the canonical order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +44,20 @@ const X: u32 = bit(b'x');
 const T: u32 = bit(b't');
 const E: u32 = bit(b'e');
 const N: u32 = bit(b'n');
+
+/// Rights to do what earlier releases cannot do at all, so that nobody loses anything where they are ignored: `n`
+/// annotates messages.
+const NOVEL: u32 = N;
+
+/// The letters that servers of this era ignore.
+const fn inert(era: Era) -> u32 {
+    match era {
+        Era::Rfc2086 => K | X | T | E | N,
+        Era::Additive | Era::Macro => N,
+        Era::Annotate => 0,
+    }
+}
+
 static LETTERS: [u32; 256] = letter_bits();
 
 /// How one server reads rights: its era and its `deleteright`.
@@ -62,15 +75,20 @@ pub struct Reading {
     /// Whether something in it stands for more than itself, so that its meaning hangs on the reader: a macro, or the
     /// letter of `deleteright`.
     pub has_macro: bool,
-    /// Whether a letter stands in it that this server ignores and a later one may not (k, x, t, e, n).
+    /// Whether a letter stands in it that this server ignores and a later one may not.
     pub has_inert: bool,
-    /// Whether such a letter is one of k, x, t and e.
+    /// Whether such a letter is one of those that RFC 4314 made of c and d: k, x, t and e.
     pub has_inert_rfc4314: bool,
     /// Whether a letter stands in it that no release knows.
     pub has_unknown: bool,
 }
 
 impl Reader {
+    /// A server that knows every letter, to read what has no macros in it.
+    pub fn of_explicit() -> Reader {
+        Reader::new(Era::LATEST, b'c')
+    }
+
     /// A server of `era` with this `deleteright` (a letter; every release's default is `c`).
     pub fn new(era: Era, deleteright: u8) -> Reader {
         Reader { era, deleteright }
@@ -85,11 +103,7 @@ impl Reader {
             has_unknown |= bits == 0;
             found |= bits;
         }
-        let inert = match self.era {
-            Era::Rfc2086 => K | X | T | E | N,
-            Era::Additive | Era::Macro => N,
-            Era::Annotate => 0,
-        };
+        let inert = inert(self.era);
         let alive = found & !inert;
         let deleteright = LETTERS[usize::from(self.deleteright)] & !inert;
         let mut granted = alive & !(C | D);
@@ -105,8 +119,7 @@ impl Reader {
             }
             _ => {}
         }
-        // Up to 2.3.7 a macro always adds its members; from 2.3.8 on only where none of them is present.
-        let always = matches!(self.era, Era::Rfc2086 | Era::Additive);
+        let always = self.era.macros_always_add();
         let before = granted;
         if alive & C != 0 && (always || before & create == 0) {
             granted |= create;
@@ -118,7 +131,7 @@ impl Reader {
             rights: Rights(granted),
             has_macro: found & (C | D) != 0 || implied,
             has_inert: found & inert != 0,
-            has_inert_rfc4314: found & inert & !N != 0,
+            has_inert_rfc4314: found & inert & !NOVEL != 0,
             has_unknown,
         }
     }
@@ -153,9 +166,9 @@ impl Rights {
         self.0 & other.0 == other.0
     }
 
-    /// The same without `n`, which no release before 2.5 can act on.
-    pub fn without_n(self) -> Rights {
-        Rights(self.0 & !N)
+    /// The same without those to do what earlier releases cannot do at all.
+    pub fn without_novel(self) -> Rights {
+        Rights(self.0 & !NOVEL)
     }
 }
 

@@ -101,7 +101,7 @@ impl Converter {
         let reader = |era| Reader::new(era, b'c');
         let from_era = match from {
             // Explicit rights mean the same to every release that knows the letters.
-            _ if told.rights_explicit => Some(Era::Annotate).filter(|_| to.era() == Era::Rfc2086),
+            _ if told.rights_explicit => Some(Era::LATEST).filter(|_| to.era() == Era::Rfc2086),
             Some(from) => Some(from.era()),
             None if dialect != Dialect::Bare && to.era() == Era::Rfc2086 => Some(Era::Macro),
             None => None,
@@ -114,7 +114,7 @@ impl Converter {
             readers: from_era.filter(|era| *era != to.era()).map(|era| (reader(era), reader(to.era()))),
             alike: Known::default(),
             united: Vec::new(),
-            era: from.filter(|_| !told.rights_explicit).map_or(Era::Annotate, Release::era),
+            era: from.filter(|_| !told.rights_explicit).map_or(Era::LATEST, Release::era),
             strict: to.era() == Era::Rfc2086,
         }
     }
@@ -257,7 +257,7 @@ impl Converter {
             let rights = &all[identifier];
             if let [one] = rights[..] {
                 self.united.extend_from_slice(one);
-            } else if matches!(self.era, Era::Rfc2086 | Era::Additive) {
+            } else if self.era.macros_always_add() {
                 // c and d mean what they mean, whatever stands beside them.
                 let mut written = [false; 256];
                 let letters = rights.iter().copied().flatten().copied();
@@ -316,7 +316,7 @@ impl Converter {
             if kind != Kind::Remote {
                 return Ok(by_name);
             }
-            if to == Dialect::Bare {
+            if !to.has_types() {
                 let what = ": the loader takes remote mailboxes for local ones up to 2.3.3 (--drop remote)";
                 report.notice(entry.at, "remote mailbox", what, entry.mailbox());
                 return Ok(Mbtype::EMAIL);
@@ -335,7 +335,7 @@ impl Converter {
             (Dialect::Json, _) => mbtype.without(Mbtype::LEGACY),
             _ => mbtype,
         };
-        if to == Dialect::Bare && mbtype != Mbtype::EMAIL {
+        if !to.has_types() && mbtype != Mbtype::EMAIL {
             let detail = format!("{}; lists up to 2.3.3 have no types", mbtype.names());
             return Err(Refusal::with("type that the target does not have", detail));
         }
@@ -382,7 +382,7 @@ impl Converter {
                 continue;
             }
             let (was, becomes) = (old.read(pair.rights), new.read(pair.rights));
-            let lost = !becomes.rights.includes(was.rights.without_n());
+            let lost = !becomes.rights.includes(was.rights.without_novel());
             let gained = !was.rights.includes(becomes.rights);
             if !lost && !gained {
                 self.alike.put(pair.rights, b"");

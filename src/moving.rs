@@ -138,32 +138,13 @@ impl Mover {
                     Step::None { there: true }
                 }
                 (Some(_), None) => Step::Bring,
-                (Some((from, old)), Some((to, new))) if is_one(&old, &new) => {
-                    match is_one(&place.stat_dir(from)?, &place.stat_dir(to)?) {
-                        // The metapartition leads into the spool; what is there is in its place.
-                        true => Step::None { there: true },
-                        // Two names of one file.
-                        false => Step::Alike,
+                (Some(old), Some(new)) => match place.step_of_two(old, new, self.prefer, &mut self.buffers)? {
+                    Some(step) => step,
+                    None => {
+                        differ.push(file.name());
+                        Step::None { there: true }
                     }
-                }
-                (Some((from, old)), Some((to, new))) => {
-                    let alike = old.st_size == new.st_size && {
-                        let (mut from, mut to) = (place.open(from, place.spool)?, place.open(to, place.meta)?);
-                        place.are_alike(&mut from, &mut to, &mut self.buffers)?
-                    };
-                    match self.prefer {
-                        // One disk behind two mounts that call it by two numbers, it may be: what would go away could be
-                        // all there is.
-                        _ if alike && may_be_one(&old, &new) => Step::None { there: true },
-                        _ if alike => Step::Alike,
-                        Some(Prefer::Spool) => Step::Replace,
-                        Some(Prefer::Meta) => Step::Outdone,
-                        None => {
-                            differ.push(file.name());
-                            Step::None { there: true }
-                        }
-                    }
-                }
+                },
             };
             self.steps.push(step);
         }
@@ -260,7 +241,6 @@ impl Mover {
         Ok(())
     }
 
-    /// Opens a mailbox's directory in the spool, if it is there. Links are followed: users live on other disks.
     /// Whose directory in a spool this really is, if a link led there from this one: the list may not name that mailbox.
     /// Links to other disks are users' own.
     fn is_of_another(&self, tail: &[u8]) -> Option<Vec<u8>> {
@@ -272,6 +252,7 @@ impl Mover {
         })
     }
 
+    /// Opens a mailbox's directory in the spool, if it is there. Links are followed: users live on other disks.
     fn spool(&mut self, root: &Path, tail: &[u8]) -> Result<Option<OwnedFd>, Stop> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
         let failed = |path: &Path, e: Errno, what: &str| {
@@ -347,6 +328,37 @@ impl Place<'_> {
 
     fn failed(&self, root: &Path, e: impl Into<io::Error>) -> Stop {
         Stop::Trouble(format!("{}: {}", self.show(root), reason(&e.into())))
+    }
+
+    /// What is to be done about a file that is in both places, each with its directory; none if nobody said which
+    /// counts.
+    fn step_of_two(
+        &self,
+        (from, old): (&OwnedFd, Stat),
+        (to, new): (&OwnedFd, Stat),
+        prefer: Option<Prefer>,
+        buffers: &mut [Vec<u8>; 2],
+    ) -> Result<Option<Step>, Stop> {
+        if is_one(&old, &new) {
+            return Ok(Some(match is_one(&self.stat_dir(from)?, &self.stat_dir(to)?) {
+                // The metapartition leads into the spool; what is there is in its place.
+                true => Step::None { there: true },
+                // Two names of one file.
+                false => Step::Alike,
+            }));
+        }
+        let alike = old.st_size == new.st_size && {
+            let (mut from, mut to) = (self.open(from, self.spool)?, self.open(to, self.meta)?);
+            self.are_alike(&mut from, &mut to, buffers)?
+        };
+        Ok(match prefer {
+            // One disk behind two mounts that call it by two numbers, it may be: what would go away could be all there is.
+            _ if alike && may_be_one(&old, &new) => Some(Step::None { there: true }),
+            _ if alike => Some(Step::Alike),
+            Some(Prefer::Spool) => Some(Step::Replace),
+            Some(Prefer::Meta) => Some(Step::Outdone),
+            None => None,
+        })
     }
 
     /// What a dry run says.

@@ -72,6 +72,13 @@ pub enum Dialect {
     Json,
 }
 
+impl Dialect {
+    /// Whether its entries have an mbtype.
+    pub fn has_types(self) -> bool {
+        self != Dialect::Bare
+    }
+}
+
 impl fmt::Display for Dialect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -94,6 +101,16 @@ pub enum Era {
     Macro,
     /// 2.5 and later: the same, and `n` is known.
     Annotate,
+}
+
+impl Era {
+    /// That of the newest releases, which know every letter.
+    pub const LATEST: Era = Era::Annotate;
+
+    /// Whether a macro adds its members whatever stands beside it.
+    pub fn macros_always_add(self) -> bool {
+        matches!(self, Era::Rfc2086 | Era::Additive)
+    }
 }
 
 /// A release as the user told it: one release, or several (`2.2`) that have the same rules.

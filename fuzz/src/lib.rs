@@ -1,208 +1,28 @@
-//! The stage on which the targets play: releases, layouts and lists in memory.
+//! What holds of any bytes, a file for each reader. `fuzz_targets/` hands it to libFuzzer, and `tests/seeds.rs` runs it on
+//! the seeds and what is near them, so that neither nightly nor libFuzzer is needed to see that it still holds.
 
-use mbxtools::changes::Changes;
-use mbxtools::convert::{Converted, Converter};
-use mbxtools::dialect::{Detected, detect, json, text};
-use mbxtools::entry::{Entry, Kind, Member, Members};
-use mbxtools::hold::{Kept, kept, record_of, same_mbtype};
-use mbxtools::outcome::{At, Report};
-use mbxtools::seal::Releases;
-use mbxtools::summary::{Format, Rows, Summary};
-use mbxtools::version::{Dialect, Release};
-use mbxtools::{acl, jmap_id};
-use rustix::fs::{MemfdFlags, memfd_create};
-use std::cell::RefCell;
-use std::fs::File;
-use std::io::{self, Write};
-use std::rc::Rc;
-use std::sync::LazyLock;
+pub mod acl;
+pub mod conf;
+pub mod header;
+pub mod json;
+pub mod list;
+pub mod path;
+pub mod seeds;
+pub mod stage;
+pub mod text;
+pub mod told;
 
-/// One release of every set of rules.
-pub static RELEASES: LazyLock<Vec<Release>> = LazyLock::new(|| {
-    let told = [
-        "1.6", "2.0.17", "2.1.15", "2.2.0", "2.2.13", "2.3.0", "2.3.3", "2.3.7", "2.3.9", "2.3.11", "2.3.19", "2.4.14",
-        "2.4.22", "2.5.11", "2.5.17", "3.0.18", "3.2.12", "3.4.9", "3.6.1", "3.8.6", "3.13.7",
-    ];
-    told.map(|told| told.parse().expect(told)).into()
-});
+/// What must hold of these bytes.
+pub type Hold = fn(&[u8]);
 
-/// A release, or that nobody told one.
-pub fn release(choice: u8) -> Option<&'static Release> {
-    RELEASES.get(usize::from(choice) % (RELEASES.len() + 1))
-}
-
-/// Where entries come from.
-pub const AT: At<'_> = At { file: "fuzz", line: 1 };
-
-/// Messages go to stderr, which `make fuzz` closes.
-pub fn report() -> Report {
-    Report::new("fuzz", false)
-}
-
-/// A file that is nowhere, with these bytes.
-pub fn file(bytes: &[u8]) -> File {
-    let mut file = File::from(memfd_create("fuzz", MemfdFlags::CLOEXEC).expect("memfd"));
-    file.write_all(bytes).expect("memfd");
-    file
-}
-
-/// A sink whose bytes can be looked at.
-#[derive(Clone, Default)]
-pub struct Sink(Rc<RefCell<Vec<u8>>>);
-
-impl Sink {
-    /// What was written.
-    pub fn bytes(&self) -> Vec<u8> {
-        self.0.borrow().clone()
-    }
-}
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Reads what was written as an entry of `dialect` and hands it on: it must be one.
-pub fn reread<T>(bytes: &[u8], dialect: Dialect, then: impl FnOnce(&Entry<'_>) -> T) -> T {
-    if dialect != Dialect::Json {
-        assert_eq!(text::bytes_refused(bytes), None);
-        assert!(!bytes.contains(&b'\n'));
-        let fields = text::parse(bytes, dialect).expect("what was written is an entry");
-        return then(&Entry::of_line(bytes, AT, dialect, fields));
-    }
-    let (mut members, mut values) = (Members::default(), Vec::new());
-    let taken = json::parse(bytes, &mut members, &mut values).expect("what was written is JSON");
-    assert_eq!(taken.len, bytes.len());
-    let fields = taken.fields.expect("what was written is an entry");
-    then(&Entry { bytes, values: &values, members: Some(&members), at: AT, dialect, fields })
-}
-
-/// Looks at an entry in one of the ways that there are, or in none: making tables takes its time.
-pub fn look(entry: &Entry<'_>, choice: u8) {
-    let mut record = Vec::new();
-    record_of(entry, &mut record);
-    let Kept { mailbox, acl, .. } = kept(&record);
-    assert_eq!((mailbox, acl), (entry.mailbox(), entry.acl()));
-    match usize::from(choice) / (RELEASES.len() + 1) {
-        0 => {
-            let mut summary = Summary::default();
-            summary.add(entry);
-            summary.show(&mut io::sink()).expect("no I/O here");
-        }
-        1 => {
-            let row: serde_json::Value = serde_json::from_slice(&row(entry, Format::Jsonl)).expect("a row is JSON");
-            assert_eq!(row["mailbox"], String::from_utf8_lossy(mailbox).into_owned());
-            assert_eq!(row["acl"].as_array().map(Vec::len), Some(acl::pairs(acl).count()));
-        }
-        2 => cells(&row(entry, Format::Csv), b',', mailbox),
-        3 => cells(&row(entry, Format::Tsv), b'\t', mailbox),
-        _ => {}
-    }
-}
-
-fn row(entry: &Entry<'_>, format: Format) -> Vec<u8> {
-    let sink = Sink::default();
-    let mut rows = Rows::new(format, Box::new(sink.clone())).expect("no I/O here");
-    rows.write(entry).expect("no I/O here");
-    rows.finish(&mut report()).expect("no I/O here");
-    sink.bytes()
-}
-
-fn cells(table: &[u8], delimiter: u8, mailbox: &[u8]) {
-    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(table);
-    let rows: Vec<_> = reader.byte_records().collect::<Result<_, _>>().expect("a row is csv");
-    assert_eq!((rows.len(), &rows[0][0]), (1, mailbox));
-}
-
-/// What is converted says what it said, is an entry of the target's dialect, and nothing is left to convert.
-pub fn convert(entry: &Entry<'_>, from: Option<&Release>, to: &Release) {
-    let told = Releases { from: from.cloned(), to: Some(to.clone()), rights_explicit: false };
-    let mut changes = Changes::default();
-    let converted = Converter::new(&told, entry.dialect, to).convert(entry, &mut changes, &mut report());
-    let mut written = Vec::new();
-    match converted {
-        Ok(Converted::Dropped(_)) | Err(_) => return,
-        Ok(Converted::AsItIs) => assert!(changes.is_empty()),
-        Ok(Converted::Changed) => assert!(!changes.is_empty()),
-    }
-    changes.apply(entry.bytes, &mut written);
-    assert_eq!(written.len(), changes.length_of(entry.bytes.len()));
-    if to.dialect() != Dialect::Json {
-        assert_eq!(detect(&written), Some(Detected::Sure(to.dialect())));
-    }
-    reread(&written, to.dialect(), |again| {
-        say_the_same(entry, again);
-        let mut changes = Changes::default();
-        let twice = Converter::new(&told, to.dialect(), to).convert(again, &mut changes, &mut report());
-        assert_eq!(twice, Ok(Converted::AsItIs));
-        // The guard has an answer, too.
-        for sealed in [false, true] {
-            let _ = Converter::for_loading(&told, sealed, to).convert(again, &mut Changes::default(), &mut report());
-        }
-    });
-}
-
-fn say_the_same(entry: &Entry<'_>, again: &Entry<'_>) {
-    let (mut one, mut other) = (Vec::new(), Vec::new());
-    record_of(entry, &mut one);
-    record_of(again, &mut other);
-    let (one, other) = (kept(&one), kept(&other));
-    assert_eq!(one.mailbox, other.mailbox);
-    assert_eq!(one.place, other.place);
-    if again.dialect != Dialect::Bare {
-        assert_eq!(entry.kind(), again.kind());
-    }
-    match (entry.dialect, again.dialect) {
-        (Dialect::Bare, _) | (_, Dialect::Bare) => {}
-        // That a directory is by name goes without saying up to 3.5.
-        (from, Dialect::Json) if from != Dialect::Json && entry.kind() == Kind::Mailbox => {
-            assert!(other.mbtype.contains(&b'l'));
-            assert!(same_mbtype(one.mbtype, other.mbtype));
-        }
-        _ => assert!(same_mbtype(one.mbtype, other.mbtype)),
-    }
-    match again.dialect == Dialect::Json && acl::twice(one.acl).is_some() {
-        false => assert_eq!(one.acl, other.acl),
-        true => {
-            let identifiers = |acl| {
-                let mut all: Vec<_> = acl::pairs(acl).map(|pair| pair.identifier).collect();
-                all.sort();
-                all.dedup();
-                all
-            };
-            assert_eq!(identifiers(one.acl), identifiers(other.acl));
-        }
-    }
-    if entry.dialect == Dialect::Json && again.dialect == Dialect::Json {
-        // The jmapId is all that is added.
-        let (mut was, mut is) = (value_of(entry.bytes), value_of(again.bytes));
-        let known = |entry: &Entry<'_>| entry.member(Member::JmapId).is_some_and(|id| !id.is_empty());
-        if known(again) && !known(entry) {
-            let made = jmap_id::of(entry.member(Member::Uniqueid).unwrap_or_default());
-            assert_eq!(again.member(Member::JmapId), Some(made.as_slice()));
-            for value in [&mut was, &mut is] {
-                value.as_object_mut().and_then(|all| all.values_mut().next()?.as_object_mut()?.remove("jmapId"));
-            }
-        }
-        assert_eq!(was, is);
-    }
-}
-
-/// What another reader of JSON makes of a member of a list.
-pub fn value_of(member: &[u8]) -> serde_json::Value {
-    read_object(&[b"{", member, b"}"].concat()).expect("this is JSON")
-}
-
-/// Reads a whole JSON text, nested as deep as it may be.
-pub fn read_object(text: &[u8]) -> Result<serde_json::Value, serde_json::Error> {
-    let mut reader = serde_json::Deserializer::from_slice(text);
-    reader.disable_recursion_limit();
-    let value = serde::Deserialize::deserialize(&mut reader)?;
-    reader.end().map(|()| value)
-}
+/// The targets by name.
+pub const TARGETS: [(&str, Hold); 8] = [
+    ("acl", acl::hold),
+    ("conf", conf::hold),
+    ("header", header::hold),
+    ("json", json::hold),
+    ("list", list::hold),
+    ("path", path::hold),
+    ("text", text::hold),
+    ("told", told::hold),
+];

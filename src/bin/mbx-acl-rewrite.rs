@@ -162,7 +162,7 @@ impl Rewrite {
             self.counts.rights += 1;
             changed = true;
         } else if self.settles && !rights {
-            let later = Reader::new(Era::Annotate, b'c').read(pair.rights);
+            let later = Reader::of_explicit().read(pair.rights);
             self.unsettled |= self.reader.read(pair.rights).rights != later.rights;
         }
         acl.next();
@@ -253,7 +253,7 @@ impl Rewrite {
         }
         // What was rewritten before is explicit, and means the same to every reader that knows the letters.
         let (reader, text) = match in_scratch {
-            true => (Reader::new(Era::Annotate, b'c'), self.scratch.as_slice()),
+            true => (Reader::of_explicit(), self.scratch.as_slice()),
             false => (self.reader, pair.rights),
         };
         let reading = reader.read(text);
@@ -288,7 +288,7 @@ impl Filter for Rewrite {
         let releases = &heading.releases;
         let era = match &releases.from {
             Some(from) if !releases.rights_explicit => from.era(),
-            _ => Era::Annotate,
+            _ => Era::LATEST,
         };
         self.reader = Reader::new(era, self.deleteright);
         if heading.dialect == Some(Dialect::Json)
@@ -441,8 +441,9 @@ fn rewrite(options: Options, report: &mut Report) -> Result<Account, Stop> {
         let granted = granted.filter(|_| !CYRADM_WORDS.contains(&&bytes[at + 1..]));
         let (Some(rights), Some(identifier)) = (granted, bytes.get(..at).filter(|id| !id.is_empty())) else {
             return Err(Stop::Trouble(format!(
-                "--grant {}: ID=RIGHTS is wanted, the rights of l r s w i p k x t e a n 0 to 9",
-                word.display()
+                "--grant {}: ID=RIGHTS is wanted, the rights of the letters {}",
+                word.display(),
+                Name(acl::CANONICAL)
             )));
         };
         identifier_or_stop(identifier)?;
@@ -460,7 +461,7 @@ fn rewrite(options: Options, report: &mut Report) -> Result<Account, Stop> {
     };
     let mut filter = Rewrite {
         deleteright: options.deleteright,
-        reader: Reader::new(Era::Annotate, options.deleteright),
+        reader: Reader::new(Era::LATEST, options.deleteright),
         rfc4314: options.rfc4314 || !others,
         whole,
         identifiers,

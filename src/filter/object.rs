@@ -140,34 +140,8 @@ impl<F: Filter> Running<'_, F> {
                     object.advance(bytes, start + 1);
                 }
                 (Place::First, _) | (Place::Next, b',') => {
-                    if object.place == Place::Next {
-                        scan.at += 1;
-                    }
-                    let whole = match scan.peek() {
-                        Ok(b'"') => self.member(bytes, scan.at, object, file)?,
-                        Ok(b'!') => {
-                            // Whoever wrote the comma gave up before the entry.
-                            if let Some(len) = memchr(b'\n', &bytes[scan.at..]) {
-                                self.mark(&bytes[scan.at..scan.at + len], at)?;
-                                return Err(cut_off(object, file));
-                            }
-                            false
-                        }
-                        Ok(b',' | b'}') => match next_name(bytes, scan.at).1 {
-                            // The message names both neighbours.
-                            Err(Snag::Incomplete) if more => false,
-                            after => return Err(no_entry(bytes, scan.at, after.ok(), object, file)),
-                        },
-                        Ok(_) => {
-                            let at = At { file, line: object.line + newlines(&bytes[object.at..scan.at]) };
-                            return Err(Stop::Refused(format!(
-                                "{at}: no entry begins here, which is a mailbox in double quotes: the loader refuses all of \
-                                 such a list"
-                            )));
-                        }
-                        Err(_) => false,
-                    };
-                    if !whole {
+                    let from = start + usize::from(object.place == Place::Next);
+                    if !self.next_member(bytes, from, object, file, more)? {
                         return if more { Ok(()) } else { Err(cut_off(object, file)) };
                     }
                 }
@@ -186,6 +160,42 @@ impl<F: Filter> Running<'_, F> {
                     )));
                 }
             }
+        }
+    }
+
+    /// The entry that must begin behind the white space at `from`. False if it is not whole.
+    fn next_member(
+        &mut self,
+        bytes: &[u8],
+        from: usize,
+        object: &mut Object,
+        file: &str,
+        more: bool,
+    ) -> Result<bool, Stop> {
+        let mut scan = Scan::new(bytes, from);
+        let Ok(byte) = scan.peek() else { return Ok(false) };
+        let start = scan.at;
+        if byte == b'"' {
+            return self.member(bytes, start, object, file);
+        }
+        let at = At { file, line: object.line + newlines(&bytes[object.at..start]) };
+        match byte {
+            // Whoever wrote the comma gave up before the entry.
+            b'!' => match memchr(b'\n', &bytes[start..]) {
+                Some(len) => {
+                    self.mark(&bytes[start..start + len], at)?;
+                    Err(cut_off(object, file))
+                }
+                None => Ok(false),
+            },
+            // The message names both neighbours.
+            b',' | b'}' => match next_name(bytes, start).1 {
+                Err(Snag::Incomplete) if more => Ok(false),
+                after => Err(no_entry(at, after.ok(), object)),
+            },
+            _ => Err(Stop::Refused(format!(
+                "{at}: no entry begins here, which is a mailbox in double quotes: the loader refuses all of such a list"
+            ))),
         }
     }
 
@@ -296,8 +306,7 @@ fn cut_off(object: &Object, file: &str) -> Stop {
 }
 
 /// A comma without an entry: of one whose name is no UTF-8, `ctl_mboxlist -d` prints nothing but that.
-fn no_entry(bytes: &[u8], from: usize, after: Option<String>, object: &Object, file: &str) -> Stop {
-    let at = At { file, line: object.line + newlines(&bytes[object.at..from]) };
+fn no_entry(at: At<'_>, after: Option<String>, object: &Object) -> Stop {
     let after = after.unwrap_or_else(|| "the end".to_string());
     let before = match object.last.is_empty() {
         true => "the beginning".to_string(),

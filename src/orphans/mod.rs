@@ -419,7 +419,7 @@ impl Orphans {
                 return Err("its directory is by uniqueid, which no list of text can say".to_string());
             }
             let number = mbtype == Mbtype::EMAIL || Mbtype::parse(mbtype.to_string().as_bytes()).is_some();
-            if !number || (self.writes == Dialect::Bare && mbtype != Mbtype::EMAIL) {
+            if !number || (!self.writes.has_types() && mbtype != Mbtype::EMAIL) {
                 return Err(format!("{}: a list of this dialect has no such type", mbtype.names()));
             }
             out.extend_from_slice(name);
