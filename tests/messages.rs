@@ -77,6 +77,7 @@ const TABLE: &[(&str, i32, &[&str])] = &[
     ("mbx-parse --sumary list", 2, &["'--sumary'", "'--summary'"]),
     ("mbx-count-guard 32000 list", 2, &["32000", "No such file", "--min"]),
     ("mbx-count-guard --min 32,000 list", 2, &["32,000", "--min", "digits only"]),
+    ("mbx-acl-rewrite --deleteright z list", 2, &["--deleteright", "'z'", "one letter of lrswip"]),
     ("mbx-remap-part 0:4 list", 2, &["0:4", "No such file", "OLD=NEW"]),
     ("mbx-remap-part 0= list", 2, &["0=", "cannot be a partition", "a to z"]),
     ("mbx-remap-part 0=4 0=5 list", 2, &["0", "both 4 and 5", "leave one out"]),

@@ -67,8 +67,8 @@ struct Options {
 
 fn letter(text: &str) -> Result<u8, String> {
     match text.as_bytes() {
-        [letter] if letter.is_ascii_lowercase() || letter.is_ascii_digit() => Ok(*letter),
-        _ => Err("one letter is wanted, as in imapd.conf".to_string()),
+        [letter] if acl::are_letters(&[*letter]) => Ok(*letter),
+        _ => Err(format!("one letter of {}cd is wanted, as in imapd.conf", Name(acl::CANONICAL))),
     }
 }
 

@@ -274,7 +274,7 @@ const REFUSED_ALL_THE_SAME: &[(&str, &str)] = &[
     ("server!partition in one", "the server looks for a partition of that name"),
     ("remote mailbox without server!partition", "the server would ask another, and none is told"),
     ("server!partition of a local mailbox", "type and place say different things"),
-    ("line of another dialect", "a partition with a blank, which no imapd.conf can declare"),
+    ("the list is in the dialect of", "a partition with a blank, which no imapd.conf can declare"),
     ("is not declared in", "check-paths looks for mailboxes of partitions that this host has"),
     // What an old list does not tell.
     ("remote mailbox (3.6.1 skips it without its uniqueid", "the plain entry has one; no text list does"),
