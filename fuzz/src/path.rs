@@ -1,6 +1,7 @@
 //! Mailbox to directory and back: no path leaves its root, and the name that a directory tells has that directory.
 
 use super::stage;
+use mbxtools::entry::local_part;
 use mbxtools::imapd_conf::Conf;
 use mbxtools::json::encode;
 use mbxtools::orphans::name::{name_of, uniqueid_of};
@@ -44,7 +45,12 @@ pub fn hold(data: &[u8]) {
             assert!(matches!(other.path(name, &mut there), Ok(Ok(()))));
             assert_eq!(there, dir);
         }
-        if let Ok(found) = name_of(layout, &dir) {
+        // 3.0 and later take `DELETED.` and what is no stamp off a name. The directory of what begins so even then is no
+        // other name's, and no server makes such a name: the loader refuses it.
+        let nobodys = local_part(name).starts_with(b"DELETED.DELETED.");
+        if let Ok(found) = name_of(layout, &dir)
+            && !(nobodys && found.is_none())
+        {
             has_directory(layout, &found.expect("a directory tells a name"), &dir);
         }
         let domain = layout.defaultdomain.as_deref().unwrap_or(b"internal");
