@@ -47,6 +47,7 @@ const TABLE: &[(&str, i32, &[&str])] = &[
     ("mbx-parse mbox", 2, &["mbox", "mail in mbox format", "ctl_mboxlist -d"]),
     ("mbx-parse mailboxes.db", 2, &["mailboxes.db", "Cyrus database", "ctl_mboxlist -d -f"]),
     ("mbx-parse utf16", 2, &["utf16", "UTF-16", "iconv"]),
+    (r"(printf '\377'; sleep 0.2; printf '\376u\0s\0\n\0') | mbx-parse", 2, &["stdin", "UTF-16", "iconv"]),
     ("mbx-parse empty", 1, &["list is empty", "wrong file", "--allow-empty"]),
     ("mbx-parse <empty", 1, &["list is empty", "--allow-empty"]),
     ("mbx-parse .", 2, &[".: ", "is a directory"]),

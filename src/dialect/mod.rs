@@ -67,6 +67,12 @@ pub fn beginning(start: &[u8]) -> Option<Beginning> {
     })
 }
 
+/// Whether the first bytes of a file are enough for [`foreign`], so that its answer does not hang on how many of them came
+/// at a time.
+pub fn are_enough(start: &[u8]) -> bool {
+    start.len() >= 16 && memchr2(b'\t', b'\n', start).is_some()
+}
+
 /// What a file is that is no list at all, and what to do with it.
 pub fn foreign(start: &[u8]) -> Option<&'static str> {
     let database = "a Cyrus database: `ctl_mboxlist -d -f FILE` of the server that wrote it prints the list";

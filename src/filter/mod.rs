@@ -7,7 +7,7 @@ mod lines;
 mod object;
 
 use crate::changes::Changes;
-use crate::dialect::{Beginning, SideList, beginning, foreign};
+use crate::dialect::{Beginning, SideList, are_enough, beginning, foreign};
 use crate::entry::Entry;
 use crate::options::{Common, Rejects, SideFiles};
 use crate::outcome::{Account, At, Refusal, Report, Status, Stop};
@@ -487,13 +487,14 @@ fn look(input: &mut Input) -> Result<Beginning, Stop> {
     /// So much of white space and marks is nothing that anybody meant.
     const ENOUGH: usize = 64 * 1024;
     loop {
-        if let Some(found) = beginning(input.pending()) {
+        let found = beginning(input.pending());
+        if let Some(found) = found.filter(|_| are_enough(input.pending())) {
             return Ok(found);
         }
         if input.pending().len() > ENOUGH || !input.more()? {
             // At its end a lone brace is an object that was cut off.
-            let rest = [input.pending(), b"}\n"].concat();
-            return Ok(beginning(&rest).unwrap_or(Beginning::Text));
+            let rest = || beginning(&[input.pending(), b"}\n"].concat());
+            return Ok(found.or_else(rest).unwrap_or(Beginning::Text));
         }
     }
 }
