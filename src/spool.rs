@@ -288,9 +288,9 @@ fn hexadecimal(text: &[u8]) -> u32 {
 
 /// Whether nothing stands before, between or behind two dots of a name without its domain.
 pub fn has_empty_component(local: &[u8]) -> bool {
-    let mut before = b'.';
-    let empty = local.iter().any(|b| std::mem::replace(&mut before, *b) == b'.' && *b == b'.');
-    empty || before == b'.'
+    // To the end, whatever is found: so it is many bytes at a time.
+    let between = local.windows(2).fold(false, |found, two| found | ((two[0] == b'.') & (two[1] == b'.')));
+    between || matches!((local.first(), local.last()), (None | Some(b'.'), _) | (_, Some(b'.')))
 }
 
 /// Whether the path of a name is below its root, and its own as far as the name alone can tell. Dots become slashes in
@@ -298,7 +298,7 @@ pub fn has_empty_component(local: &[u8]) -> bool {
 /// nothing in Cyrus stops it.
 pub fn stays_inside(mailbox: &[u8]) -> Result<(), Refusal> {
     let local = local_part(mailbox);
-    if mailbox.iter().any(|b| matches!(b, b'/' | 0)) {
+    if mailbox.iter().fold(false, |found, b| found | matches!(b, b'/' | 0)) {
         let what = "no server makes one: its directory is another mailbox's, or outside the partition";
         return Err(Refusal::with("name with a slash", what));
     }
