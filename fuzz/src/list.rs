@@ -5,7 +5,7 @@ use super::stage;
 use super::stage::{Sink, read_object};
 use mbxtools::changes::Changes;
 use mbxtools::convert::{Converted, Converter};
-use mbxtools::dialect::{Beginning, Detected, SideList, beginning, detect};
+use mbxtools::dialect::{Beginning, Detected, SideList, beginning, detect, foreign};
 use mbxtools::entry::Entry;
 use mbxtools::filter::{Filter, Heading, Run, Seal, Verdict, run};
 use mbxtools::outcome::{Account, Refusal, Report, Status, Stop};
@@ -40,9 +40,11 @@ pub fn hold(data: &[u8]) {
         assert!(behind(&how, &ran, Seal::Keep).run(&ran.out, usize::MAX).status > Status::Done);
         return;
     }
-    // What comes first now may not tell its dialect, or look like JSON: that is told, as it should be.
+    // What comes first now may not tell its dialect, or look like JSON or UTF-16: that is told, as it should be.
     let misleads = |entry: &Vec<u8>| {
-        detect(entry) == Some(Detected::Unsure) || beginning(&[entry, &b"\n"[..]].concat()) != Some(Beginning::Text)
+        detect(entry) == Some(Detected::Unsure)
+            || beginning(&[entry, &b"\n"[..]].concat()) != Some(Beginning::Text)
+            || foreign(&[entry, &b"\n"[..]].concat()).is_some()
     };
     if ran.writes != Some(Dialect::Json) && ran.entries.first().is_some_and(misleads) {
         return;
