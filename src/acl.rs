@@ -131,7 +131,7 @@ impl Reader {
             rights: Rights(granted),
             has_macro: found & (C | D) != 0 || implied,
             has_inert: found & inert != 0,
-            has_inert_rfc4314: found & inert & !NOVEL != 0,
+            has_inert_rfc4314: found & inert & (K | X | T | E) != 0,
             has_unknown,
         }
     }

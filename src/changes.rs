@@ -72,7 +72,10 @@ impl Changes {
     /// Another value of a JSON member; one that is not there is added where `ctl_mboxlist -d` would print it, with the
     /// white space that the entry's other members have.
     pub fn put_member(&mut self, entry: &Entry<'_>, member: Member, new: &[u8]) {
-        self.put(entry, Span::default(), member, new);
+        // Of text nothing is a member.
+        if entry.members.is_some() {
+            self.put(entry, Span::default(), member, new);
+        }
     }
 
     /// Adds a member to a JSON entry.

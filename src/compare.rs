@@ -27,7 +27,7 @@ pub enum Field {
 
 /// The fields to compare: those asked for, or all that both lists hold.
 pub fn fields(asked: &[Field], dialects: [Option<Dialect>; 2]) -> Result<Vec<Field>, Stop> {
-    let with_ids = dialects == [Some(Dialect::Json); 2];
+    let with_ids = dialects.iter().all(|dialect| dialect.is_some_and(Dialect::has_uniqueids));
     let typeless = dialects.into_iter().flatten().any(|dialect| !dialect.has_types());
     if asked.is_empty() {
         let mut all = vec![Field::Name, Field::Partition, Field::Acl];

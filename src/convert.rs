@@ -151,10 +151,12 @@ impl Converter {
                 self.loader.takes(entry, mbtype, 0)?;
                 match from {
                     Dialect::Json => self.complete(entry, changes, report)?,
-                    _ => self.write_object(entry, mbtype, changes, report)?,
+                    Dialect::Bare | Dialect::Tab | Dialect::Blank => {
+                        self.write_object(entry, mbtype, changes, report)?
+                    }
                 }
             }
-            (Dialect::Json, _) => {
+            (Dialect::Json, Dialect::Bare | Dialect::Tab | Dialect::Blank) => {
                 changes.replace_with(Span::new(0, entry.bytes.len()), |line| {
                     line.extend_from_slice(entry.mailbox());
                     line.push(b'\t');
@@ -162,7 +164,9 @@ impl Converter {
                     line.extend_from_slice(entry.acl());
                 });
             }
-            _ => self.write_place(entry, mbtype, changes)?,
+            (Dialect::Bare | Dialect::Tab | Dialect::Blank, Dialect::Bare | Dialect::Tab | Dialect::Blank) => {
+                self.write_place(entry, mbtype, changes)?;
+            }
         }
         if dialect != Dialect::Json {
             self.loader.takes(entry, mbtype, changes.length_of(entry.bytes.len()))?;
@@ -295,7 +299,7 @@ impl Converter {
             let what = format!(" ({}; the loader takes the key)", Name(name));
             report.notice(entry.at, "name that is not the entry's key", what, entry.mailbox());
         }
-        if self.loader.wants_jmap_id()
+        if self.to.wants_jmap_id()
             && entry.member(Member::JmapId).is_none_or(<[u8]>::is_empty)
             && let Some(uniqueid) = entry.member(Member::Uniqueid).filter(|id| !id.is_empty())
         {
@@ -308,7 +312,7 @@ impl Converter {
     fn mbtype_of(&self, entry: &Entry<'_>, kind: Kind, report: &mut Report) -> Result<Mbtype, Refusal> {
         let to = self.dialect;
         // Directories are by name up to 3.5, and 3.6 must be told so.
-        let by_name = match entry.dialect != Dialect::Json && to == Dialect::Json && kind == Kind::Mailbox {
+        let by_name = match !entry.dialect.tells_directory() && to.tells_directory() && kind == Kind::Mailbox {
             true => Mbtype::LEGACY,
             false => Mbtype::EMAIL,
         };

@@ -11,7 +11,7 @@ use crate::jmap_id;
 use crate::outcome::{Name, Refusal, Report, Stop, reason};
 use crate::roots::as_path;
 use crate::spool::can_be_uniqueid;
-use crate::version::{Release, v};
+use crate::version::Release;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
@@ -115,7 +115,7 @@ impl Fill {
                 changes.put_member(entry, member, known.unwrap_or(otherwise).to_string().as_bytes());
             }
         }
-        if self.to.since(v(3, 13, 0)) {
+        if self.to.wants_jmap_id() {
             match (told(Member::JmapId), header.jmap_id.as_deref().filter(|id| !id.is_empty())) {
                 (None, Some(id)) => changes.put_member(entry, Member::JmapId, id),
                 (None, None) => changes.put_member(entry, Member::JmapId, &jmap_id::of(uniqueid)),

@@ -1,7 +1,7 @@
 //! What the loader and the server of one release take.
 //!
 //! The loaders themselves say nothing and exit 0 (`facts/migration.md`, "The loaders", and `facts/json.md`; every probe
-//! of `loader.jsonl.gz` is a test of this file).
+//! of `-u` in `loader.jsonl.gz` is a test of this file).
 
 use crate::entry::{Entry, Member, local_part};
 use crate::json::why_not_utf8;
@@ -76,8 +76,9 @@ impl Loader {
                 format!("{} bytes; every loader takes at most {}", entry.partition().len(), partition::MAX_LEN);
             return Err(Refusal::with("partition name too long", detail));
         }
-        if self.release.dialect() == Dialect::Json {
-            return self.takes_strings(entry);
+        match self.release.dialect() {
+            Dialect::Json => return self.takes_strings(entry),
+            Dialect::Bare | Dialect::Tab | Dialect::Blank => {}
         }
         if entry.dialect == Dialect::Json {
             holds_in_a_line(entry)?;
@@ -136,7 +137,7 @@ impl Loader {
         let skipped = [Member::Uniqueid, Member::JmapId];
         let wanted = [Member::Uidvalidity, Member::Createdmodseq, Member::Foldermodseq];
         for member in skipped.into_iter().chain(wanted) {
-            if (member == Member::JmapId && !self.wants_jmap_id())
+            if (member == Member::JmapId && !self.release.wants_jmap_id())
                 || entry.member(member).is_some_and(|m| !m.is_empty())
             {
                 continue;
@@ -152,11 +153,6 @@ impl Loader {
             return Err(Refusal::with(kind, detail));
         }
         Ok(())
-    }
-
-    /// Whether entries must have a jmapId: 3.13.1 and later.
-    pub fn wants_jmap_id(&self) -> bool {
-        self.release.since(v(3, 13, 0))
     }
 
     fn takes_name(&self, entry: &Entry<'_>) -> Result<(), Refusal> {

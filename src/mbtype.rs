@@ -126,6 +126,14 @@ impl Mbtype {
         (unknown != 0).then_some(Mbtype(unknown))
     }
 
+    /// The letters that JSON has, in words.
+    pub fn letters() -> String {
+        let told = |bits: &[(u64, crate::version::Version, u8, &str)]| {
+            bits.iter().map(|(_, _, letter, _)| char::from(*letter).to_string()).collect::<Vec<_>>().join(" ")
+        };
+        format!("one of e {}, then some of {}", told(&BITS[..TYPES]), told(&BITS[TYPES..]))
+    }
+
     /// What the type is called: `email`, `calendar`, `moving+remote`. Where its directory is, is no matter of type.
     pub fn names(self) -> String {
         let own = self.without(Mbtype::LEGACY).0;

@@ -1,7 +1,7 @@
 //! How a filter ends, and what it says on the way.
 //!
 //! Saying something and spoiling the status are one call, so the messages and the exit status
-//! cannot drift apart. The table of outcomes is section 3 of the design, and EXIT STATUS of every
+//! cannot drift apart. The table of outcomes is EXIT STATUS of every
 //! manual page.
 
 use std::fmt::{self, Write as _};

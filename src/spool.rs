@@ -8,7 +8,7 @@ use crate::entry::{Entry, Member, local_part};
 use crate::imapd_conf::Conf;
 use crate::mbtype::Mbtype;
 use crate::outcome::{Name, Refusal, Report, Stop};
-use crate::version::{Dialect, Release, v};
+use crate::version::{Release, v};
 use std::io::Write;
 
 /// How directories are spread over one-letter directories (`hashimapspool`, `fulldirhash`).
@@ -241,7 +241,7 @@ impl Layout {
 
 /// Whether an entry's directory is by name, as all are up to 3.5.
 pub fn is_by_name(entry: &Entry<'_>) -> bool {
-    entry.dialect != Dialect::Json || entry.mbtype().is_some_and(|mbtype| mbtype.has(Mbtype::LEGACY))
+    !entry.dialect.tells_directory() || entry.mbtype().is_some_and(|mbtype| mbtype.has(Mbtype::LEGACY))
 }
 
 /// Whether a uniqueid can name a directory and nothing else: Cyrus copies it into paths as it stands.

@@ -184,10 +184,10 @@ impl Summary {
             self.odd("blanks around a partition: mbx-parse --to takes them off", entry);
         }
         let has_id = entry.member(Member::Uniqueid).is_some_and(|id| !id.is_empty());
-        if kind == Kind::Mailbox && !has_id && self.to.as_ref().is_some_and(|to| to.dialect() == Dialect::Json) {
+        if kind == Kind::Mailbox && !has_id && self.to.as_ref().is_some_and(|to| to.dialect().has_uniqueids()) {
             self.unfilled += 1;
         }
-        if entry.dialect == Dialect::Json && kind == Kind::Mailbox {
+        if entry.dialect.tells_directory() && kind == Kind::Mailbox {
             if !has_id {
                 self.odd("mailbox without a uniqueid: the loader skips it; mbx-check-paths --fill adds it", entry);
             }

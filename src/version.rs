@@ -1,8 +1,9 @@
 //! What each Cyrus release writes, reads and allows.
 //!
 //! Users name a dialect, a layout or a limit by the release that has it, never by a code of ours.
-//! Every boundary stands here once, with the release at which it lies; the facts behind them are
-//! `ctl_mboxlist.c` and `lib/acl.c` at every release tag and what the servers did when they were run.
+//! Every boundary between dialects, readings of rights and layouts stands here, with the release at which it lies; what a
+//! loader takes is in `loader`. The facts behind them are `ctl_mboxlist.c` and `lib/acl.c` at every release tag and what the
+//! servers did when they were run.
 
 use std::fmt;
 use std::str::FromStr;
@@ -73,9 +74,31 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// Those of a line an entry.
+    pub const TEXT: [Dialect; 3] = [Dialect::Bare, Dialect::Tab, Dialect::Blank];
+
     /// Whether its entries have an mbtype.
     pub fn has_types(self) -> bool {
-        self != Dialect::Bare
+        match self {
+            Dialect::Bare => false,
+            Dialect::Tab | Dialect::Blank | Dialect::Json => true,
+        }
+    }
+
+    /// Whether its entries have the mailbox's uniqueid.
+    pub fn has_uniqueids(self) -> bool {
+        match self {
+            Dialect::Bare | Dialect::Tab | Dialect::Blank => false,
+            Dialect::Json => true,
+        }
+    }
+
+    /// Whether its mbtypes tell a directory by name from one by uniqueid. Where they do not, it is by name.
+    pub fn tells_directory(self) -> bool {
+        match self {
+            Dialect::Bare | Dialect::Tab | Dialect::Blank => false,
+            Dialect::Json => true,
+        }
     }
 }
 
@@ -104,6 +127,9 @@ pub enum Era {
 }
 
 impl Era {
+    /// From the oldest to the newest.
+    pub const ALL: [Era; 4] = [Era::Rfc2086, Era::Additive, Era::Macro, Era::Annotate];
+
     /// That of the newest releases, which know every letter.
     pub const LATEST: Era = Era::Annotate;
 
@@ -178,6 +204,11 @@ impl Release {
     /// Whether this release is `version` or later.
     pub fn since(&self, version: Version) -> bool {
         self.low >= version
+    }
+
+    /// Whether the loader wants a jmapId of every mailbox: 3.13.1 and later (a 3.13.0 was never released).
+    pub fn wants_jmap_id(&self) -> bool {
+        self.since(v(3, 13, 0))
     }
 
     /// Whether a spool of this release has one layout: an error names the releases to choose from.
@@ -332,6 +363,25 @@ mod tests {
             ["3", "2.3.x", "", "2.3.4.5", "v2.3", "2.2.13-rpm", "99999.1", "2..1", "3.14.0", "1.5", "3.6.0-beta2"]
         {
             assert!(text.parse::<Release>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_series_that_spans_a_boundary_is_known_to() {
+        let mut before: Option<Release> = None;
+        let minors = |major: u16| if major == 1 { 6..=6 } else { 0..=if major == 2 { 5 } else { 13 } };
+        for major in 1..=3 {
+            for minor in minors(major) {
+                for patch in 0..=30 {
+                    let told = release(&format!("{major}.{minor}.{patch}"));
+                    if let Some(before) = &before
+                        && (told.dialect() != before.dialect() || told.era() != before.era())
+                    {
+                        assert!(LIST_RULES.iter().any(|(at, _)| *at == told.low), "{told}");
+                    }
+                    before = Some(told);
+                }
+            }
         }
     }
 

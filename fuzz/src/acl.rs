@@ -9,8 +9,6 @@ use mbxtools::entry::Entry;
 use mbxtools::mbtype::Mbtype;
 use mbxtools::version::{Dialect, Era};
 
-const ERAS: [Era; 4] = [Era::Rfc2086, Era::Additive, Era::Macro, Era::Annotate];
-
 const LETTERS: &[u8] = b"lrswipkxtecdan0123456789";
 
 /// What becomes of a pair.
@@ -26,7 +24,8 @@ enum Does {
 /// What holds of these bytes.
 pub fn hold(data: &[u8]) {
     let [era, deleteright, first, second, added, acl @ ..] = data else { return };
-    let reader = Reader::new(ERAS[usize::from(*era) % ERAS.len()], LETTERS[usize::from(*deleteright) % LETTERS.len()]);
+    let reader =
+        Reader::new(Era::ALL[usize::from(*era) % Era::ALL.len()], LETTERS[usize::from(*deleteright) % LETTERS.len()]);
     // As it comes out of the stream.
     let acl: Vec<u8> = acl.iter().copied().filter(|b| !matches!(b, 0 | b'\n' | b'\r')).collect();
     for part in acl.split(|b| *b == b'\t') {
@@ -76,7 +75,7 @@ fn rights(reader: Reader, rights: &[u8]) {
     assert!(explicit.is_empty() || acl::are_letters(&explicit));
     assert!(!explicit.iter().any(|letter| b"cd".contains(letter)));
     for deleteright in *b"cdx" {
-        for era in ERAS {
+        for era in Era::ALL {
             let again = Reader::new(era, deleteright).read(&explicit);
             assert!(!again.has_unknown && !again.has_macro);
             assert!(again.has_inert || again.rights == reading.rights);

@@ -4,6 +4,7 @@
 use super::stage::RELEASES;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use mbxtools::version::{Dialect, Release};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -94,11 +95,18 @@ impl Seeds {
 
     /// What loaders were fed with.
     fn probes(&mut self, n: usize, path: &Path) {
+        let release = path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).expect("a release");
+        let dialect = release.parse::<Release>().expect(release).dialect();
         let probes = output("gzip", &["-dc", &path.display().to_string()]);
         for (i, probe) in String::from_utf8_lossy(&probes).lines().enumerate() {
             let probe: serde_json::Value = serde_json::from_str(probe).expect("a line of JSON");
             let input = probe["input"].as_str().expect("an input");
-            let input = BASE64_STANDARD.decode(input).expect("the input in base64");
+            let mut input = BASE64_STANDARD.decode(input).expect("the input in base64");
+            if dialect == Dialect::Json {
+                // Each byte was taken for a character when these were written down.
+                let text = String::from_utf8(input).expect("characters");
+                input = text.chars().map(|c| u8::try_from(u32::from(c)).expect("a byte")).collect();
+            }
             if input.len() > 2250 {
                 continue;
             }

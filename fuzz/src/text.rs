@@ -17,7 +17,7 @@ pub fn hold(data: &[u8]) {
     if text::bytes_refused(line).is_some() {
         return;
     }
-    for dialect in [Dialect::Bare, Dialect::Tab, Dialect::Blank] {
+    for dialect in Dialect::TEXT {
         stranger(line, dialect);
         let Ok(fields) = text::parse(line, dialect) else { continue };
         let entry = Entry::of_line(line, stage::AT, dialect, fields);

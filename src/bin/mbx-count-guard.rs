@@ -111,7 +111,7 @@ impl Filter for Guard {
 
     fn begin(&mut self, heading: &Heading, _report: &mut Report) -> Result<(), Stop> {
         self.heading = Some(heading.clone());
-        self.uniqueids = (self.unique && heading.dialect == Some(Dialect::Json)).then(Sorter::default);
+        self.uniqueids = (self.unique && heading.dialect.is_some_and(Dialect::has_uniqueids)).then(Sorter::default);
         let (Some(to), Some(dialect)) = (&heading.releases.to, heading.dialect) else {
             return match (self.starts, &heading.releases.to) {
                 (true, None) => Err(Stop::Trouble(

@@ -181,7 +181,8 @@ impl Filter for Parse {
                 from.dialect()
             )));
         }
-        if let (Dialect::Json, Some(to)) = (dialect, to.as_ref().filter(|to| to.dialect() != Dialect::Json)) {
+        let ids = |to: &&Release| to.dialect().has_uniqueids();
+        if let Some(to) = to.as_ref().filter(|to| dialect.has_uniqueids() && !ids(to)) {
             report.remark(format_args!(
                 "lists for {to} hold no uniqueid, uidvalidity, modseq or history: it takes them from cyrus.header and \
                  cyrus.index, and cannot read those that 3.6 or later has written anew"
@@ -190,8 +191,7 @@ impl Filter for Parse {
         if let (View::Summary(summary), Some(to)) = (&mut self.view, to) {
             summary.to = Some(to.clone());
         } else if self.dry_run
-            && dialect != Dialect::Json
-            && let Some(to) = to.as_ref().filter(|to| to.dialect() == Dialect::Json)
+            && let Some(to) = to.as_ref().filter(|to| !dialect.has_uniqueids() && ids(to))
         {
             report.remark(format_args!(
                 "a list of text has no uniqueid, which {to} wants of every mailbox: mbx-check-paths --fill adds it on \

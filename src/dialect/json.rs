@@ -341,9 +341,9 @@ impl Reader<'_, '_> {
             Some((span, None)) => {
                 let letters = Name(span.of(self.values)).to_string();
                 self.refuse(|| {
-                    let what = "the loader dies of it, in the middle of the list; they are one of e n s p j f b c a, \
-                                then some of d m r z i l";
-                    Refusal::with("unknown mbtype", format_args!("{letters}: {what}"))
+                    let known = Mbtype::letters();
+                    let what = "the loader dies of it, in the middle of the list; they are";
+                    Refusal::with("unknown mbtype", format_args!("{letters}: {what} {known}"))
                 });
             }
         }

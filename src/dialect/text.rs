@@ -34,7 +34,7 @@ pub fn parse(line: &[u8], dialect: Dialect) -> Result<Fields, Refusal> {
                 None => (None, after_name, None),
             }
         }
-        _ => {
+        Dialect::Tab | Dialect::Blank | Dialect::Json => {
             let digits = line[after_name..].iter().take_while(|b| b.is_ascii_digit()).count();
             let digits_end = after_name + digits;
             if digits == 0 || line.get(digits_end) != Some(&b' ') {
@@ -78,7 +78,10 @@ pub fn write_place(entry: &Entry<'_>, mbtype: Mbtype, dialect: Dialect, out: &mu
     }
     // Of tombstones and intermediates, which have none, servers print C's NULL.
     out.extend_from_slice(if entry.partition().is_empty() { partition::NULL } else { entry.partition() });
-    out.push(if dialect == Dialect::Blank { b' ' } else { b'\t' });
+    out.push(match dialect {
+        Dialect::Bare | Dialect::Tab => b'\t',
+        Dialect::Blank | Dialect::Json => b' ',
+    });
 }
 
 /// Sets the server apart, and takes off the stray blanks that the oldest dialect may have around a partition.
