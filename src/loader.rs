@@ -167,23 +167,59 @@ impl Loader {
             return Err(Refusal::with("mailbox name too long", detail));
         }
         if self.release.since(v(3, 6, 0)) {
-            // 3.0 makes such a domain of `CREATE user/bob@x@example.com`; 3.6.1 lists the mailbox, and asked for it looks
-            // for `user.bob@x` of example.com (seen).
-            if domain.contains(&b'@') {
-                let detail = format!("{} could not open it", self.release);
-                return Err(Refusal::with("domain with an @", detail));
+            self.keeps_name(entry)?;
+        }
+        self.takes_components(entry)?;
+        if self.release.since(v(3, 0, 0)) {
+            if mailbox.first() == Some(&b'$') {
+                return Err(Refusal::with(
+                    "name begins with $",
+                    format!("{} keeps such records for itself and never shows the mailbox", self.release),
+                ));
             }
-            if let Some(mark) = memchr2(MARKS[0], MARKS[1], mailbox).map(|at| &mailbox[at]) {
-                let detail = format!("{} keeps {} for the dots or the domain of a name", self.release, show(*mark));
-                return Err(Refusal::with("name that the target takes for another", detail));
-            }
-            // It is no longer than the name that it stands in.
-            let userid = if mailbox.len() > MAX_USERID { userid_len(mailbox) } else { 0 };
-            if userid > MAX_USERID {
-                let detail = format!("{userid} bytes; the loader of {} dies of more than {MAX_USERID}", self.release);
-                return Err(Refusal::with("userid too long", detail));
+            if loses_its_stamp(mailbox, self.release.since(v(3, 6, 0))) {
+                let detail = format!(
+                    "{} takes the last part for a time of deletion, and so another mailbox's directory for this one's",
+                    self.release
+                );
+                return Err(Refusal::with("DELETED name without a stamp", detail));
             }
         }
+        Ok(())
+    }
+
+    /// What 3.6 and later, which keep a name in a form of their own, would take for another mailbox or none.
+    fn keeps_name(&self, entry: &Entry<'_>) -> Result<(), Refusal> {
+        let mailbox = entry.mailbox();
+        let domain = &mailbox[..mailbox.len() - local_part(mailbox).len()];
+        // 3.0 makes such a domain of `CREATE user/bob@x@example.com`; 3.6.1 lists the mailbox, and asked for it looks
+        // for `user.bob@x` of example.com (seen).
+        if domain.contains(&b'@') {
+            let detail = format!("{} could not open it", self.release);
+            return Err(Refusal::with("domain with an @", detail));
+        }
+        if let Some(mark) = memchr2(MARKS[0], MARKS[1], mailbox).map(|at| &mailbox[at]) {
+            let detail = format!("{} keeps {} for the dots or the domain of a name", self.release, show(*mark));
+            return Err(Refusal::with("name that the target takes for another", detail));
+        }
+        // It is no longer than the name that it stands in.
+        let userid = if mailbox.len() > MAX_USERID { userid_len(mailbox) } else { 0 };
+        if userid > MAX_USERID {
+            let detail = format!("{userid} bytes; the loader of {} dies of more than {MAX_USERID}", self.release);
+            return Err(Refusal::with("userid too long", detail));
+        }
+        if let Some(folded) = folded(mailbox, INTERNAL) {
+            let detail = format!("{} makes {} of it when it loads it", self.release, Name(&folded));
+            return Err(Refusal::with("name that the target takes for another", detail));
+        }
+        // Before, `mbx-check-paths` asks it, which every list for 3.6 passes that is not of 3.6 itself. Where directories
+        // are by uniqueid, those of users are by name all the same.
+        stays_inside(mailbox)
+    }
+
+    /// Whether a directory can be called as each component is.
+    fn takes_components(&self, entry: &Entry<'_>) -> Result<(), Refusal> {
+        let mailbox = entry.mailbox();
         let max_component = match self.release.since(v(3, 6, 0)) {
             true if !is_by_name(entry) => usize::MAX,
             true => MAX_LOCKED,
@@ -199,32 +235,6 @@ impl Loader {
                     _ => format!("{longest} bytes; no directory can have a name of more than {MAX_COMPONENT}"),
                 };
                 return Err(Refusal::with("component of the name too long", detail));
-            }
-        }
-        if self.release.since(v(3, 6, 0))
-            && let Some(folded) = folded(mailbox, INTERNAL)
-        {
-            let detail = format!("{} makes {} of it when it loads it", self.release, Name(&folded));
-            return Err(Refusal::with("name that the target takes for another", detail));
-        }
-        // Before, `mbx-check-paths` asks it, which every list for 3.6 passes that is not of 3.6 itself. Where directories
-        // are by uniqueid, those of users are by name all the same.
-        if self.release.since(v(3, 6, 0)) {
-            stays_inside(mailbox)?;
-        }
-        if self.release.since(v(3, 0, 0)) {
-            if mailbox.first() == Some(&b'$') {
-                return Err(Refusal::with(
-                    "name begins with $",
-                    format!("{} keeps such records for itself and never shows the mailbox", self.release),
-                ));
-            }
-            if loses_its_stamp(mailbox, self.release.since(v(3, 6, 0))) {
-                let detail = format!(
-                    "{} takes the last part for a time of deletion, and so another mailbox's directory for this one's",
-                    self.release
-                );
-                return Err(Refusal::with("DELETED name without a stamp", detail));
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! The options that the six filters share, so that they mean the same in each.
 
-use crate::dialect::SideList;
+use crate::dialect::side_list::SideList;
 use crate::imapd_conf::Conf;
 use crate::outcome::{Name, Stop};
 use crate::roots::{Roots, Roster};

@@ -3,7 +3,7 @@
 use clap::Parser;
 use mbxtools::changes::Changes;
 use mbxtools::command::main_of;
-use mbxtools::dialect::SideList;
+use mbxtools::dialect::side_list::SideList;
 use mbxtools::entry::{Entry, Kind, local_part};
 use mbxtools::fill::{Facts, Fill};
 use mbxtools::filter::{Filter, Heading, Run, Verdict, run};

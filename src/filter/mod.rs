@@ -7,7 +7,9 @@ mod lines;
 mod object;
 
 use crate::changes::Changes;
-use crate::dialect::{Beginning, SideList, are_enough, beginning, foreign};
+use crate::dialect::foreign::{are_enough, foreign};
+use crate::dialect::side_list::SideList;
+use crate::dialect::{Beginning, beginning};
 use crate::entry::Entry;
 use crate::options::{Common, Rejects, SideFiles};
 use crate::outcome::{Account, At, Refusal, Report, Status, Stop};

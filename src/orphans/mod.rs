@@ -9,7 +9,8 @@ mod walk;
 
 use crate::acl;
 use crate::changes::Changes;
-use crate::dialect::{SideList, json, text};
+use crate::dialect::side_list::SideList;
+use crate::dialect::{json, text};
 use crate::entry::{Entry, Fields, Kind, Members, Span, local_part};
 use crate::fill::{Facts, Fill, header_of, index_of};
 use crate::header::Header;

@@ -1,0 +1,57 @@
+//! What is no list at all, and is fed to the filters all the same.
+
+use memchr::{memchr, memchr2};
+
+/// Whether the first bytes of a file are enough for [`foreign`], so that its answer does not hang on how many of them came
+/// at a time.
+pub fn are_enough(start: &[u8]) -> bool {
+    start.len() >= 16 && memchr2(b'\t', b'\n', start).is_some()
+}
+
+/// What a file is that is no list at all, and what to do with it.
+pub fn foreign(start: &[u8]) -> Option<&'static str> {
+    let database = "a Cyrus database: `ctl_mboxlist -d -f FILE` of the server that wrote it prints the list";
+    let berkeley =
+        |magic: &[u8]| matches!(magic, b"\x62\x31\x05\0" | b"\x61\x15\x06\0" | b"\0\x05\x31\x62" | b"\0\x06\x15\x61");
+    Some(match start {
+        [0x1f, 0x8b, ..] => "gzip data: unpack it with `gzip -dc`",
+        [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A', b'Y', b'&', ..] => "bzip2 data: unpack it with `bzip2 -dc`",
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => "xz data: unpack it with `xz -dc`",
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => "zstd data: unpack it with `zstd -dc`",
+        [b'P', b'K', 3, 4, ..] => "a zip archive: unpack it with `unzip -p`",
+        // The magic of skiplist and twoskip.
+        [0xa1, 0x02, 0x8b, 0x0d, ..] => database,
+        _ if start.get(12..16).is_some_and(berkeley) => database,
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
+            "UTF-16, as an editor writes it: `iconv -f UTF-16 -t UTF-8` turns it back"
+        }
+        // No mailbox has such a name and no TAB.
+        _ if start.starts_with(b"From ")
+            && memchr(b'\t', start).is_none_or(|tab| memchr(b'\n', &start[..tab]).is_some()) =>
+        {
+            "mail in mbox format: what `ctl_mboxlist -d` prints is wanted"
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_list() {
+        for (start, what) in [
+            (&b"\x1f\x8b\x08"[..], "gzip"),
+            (b"\xa1\x02\x8b\x0dskiplist file\0", "ctl_mboxlist -d"),
+            (b"\0\0\0\0\x01\0\0\0\0\0\0\0\x62\x31\x05\0", "ctl_mboxlist -d"),
+            (b"\xff\xfeu\0", "UTF-16"),
+            (b"From bob Mon Jan 1\nA:\tb", "mbox"),
+        ] {
+            assert!(foreign(start).is_some_and(|found| found.contains(what)), "{what}");
+        }
+        for start in [&b"BZh\tdefault\t"[..], b"From bob\tdefault\tx", b"PK\t1\t", b"{\n", b"", b"user.b\t1\t"] {
+            assert_eq!(foreign(start), None);
+        }
+    }
+}
