@@ -280,6 +280,12 @@ impl Summary {
         out: &mut dyn Write,
     ) -> io::Result<()> {
         let row = |out: &mut dyn Write, n: u64, what: &str| writeln!(out, "{:>12}  {what}", Count(n).to_string());
+        if account.ending.is_some() {
+            if self.entries == 0 {
+                return Ok(());
+            }
+            writeln!(out, "NOT THE WHOLE LIST, but what came before the error that mbx-parse tells on stderr.\n")?;
+        }
         if let Some(dialect) = self.dialect {
             writeln!(out, "A list in {dialect}.\n")?;
         }
@@ -342,7 +348,9 @@ impl Summary {
         }
         write_groups(&format!("Refused for {to}"), refused, out)?;
         if account.refused == 0 {
-            writeln!(out, "\nNothing would be refused for {to}.")?;
+            if account.ending.is_none() {
+                writeln!(out, "\nNothing would be refused for {to}.")?;
+            }
         } else {
             writeln!(
                 out,

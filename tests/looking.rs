@@ -50,6 +50,29 @@ fn what_is_worth_a_look() {
     assert_eq!(nobody, ["3  bob", "1  ANN", "1  cyrus", "1  gone"]);
 }
 
+/// Who keeps the summary in a file must see there that it is of no whole list.
+#[test]
+fn a_summary_of_a_list_that_breaks_off_says_so() {
+    let json = read("3.6.1/flat/dump.txt");
+    let text = read("2.2.13/flat/dump.txt");
+    for cut in [&json[..30_000], &text[..3_000]] {
+        for args in [&[][..], &["--from", "2.2.13", "--to", "2.4.22"], &["--from", "3.6.1", "--to", "3.13.7"]] {
+            let ran = run("parse", &[&["--summary"], args].concat(), cut);
+            let shown = String::from_utf8(ran.out.clone()).unwrap();
+            match ran.status {
+                1 => assert!(shown.starts_with("NOT THE WHOLE LIST"), "{}", ran.tell()),
+                // --from of another dialect.
+                _ => assert_eq!((ran.status, &shown[..]), (2, ""), "{}", ran.tell()),
+            }
+            assert!(!shown.contains("Nothing would be refused"), "{}", ran.tell());
+            ran.says("aborted\n");
+        }
+    }
+    run("parse", &["--summary", "nosuch"], b"").expect(2).writes(b"");
+    run("parse", &["--summary"], b"").expect(1).writes(b"");
+    shows(&summary(&["--allow-empty"], b"", 0), "0  entries");
+}
+
 #[test]
 fn one_partition_of_few_stands_out() {
     let mut list: Vec<u8> = (0..3000).flat_map(|i| format!("user.u{i}\t0 main u{i}\tlrs\t\n").into_bytes()).collect();

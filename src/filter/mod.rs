@@ -159,17 +159,18 @@ pub fn run<F: Filter>(run: Run, filter: &mut F, report: &mut Report) -> Account 
         filter,
         report,
     };
-    let done = stream.list(run.input);
-    if let Err(stop) = done {
-        stream.give_up(&stop);
-    }
+    let listed = stream.list(run.input);
     // Of an aborted list, too, what was refused is a list.
-    if let Some(Err(stop)) = stream.rejects.as_mut().map(SideList::finish) {
+    let set_apart = stream.rejects.as_mut().map_or(Ok(()), SideList::finish);
+    let broken_off = listed.is_err() || set_apart.is_err();
+    for stop in [listed, set_apart].into_iter().filter_map(Result::err) {
         stream.give_up(&stop);
     }
     stream.report.flush_alike();
     stream.account.looks = stream.output.is_none();
-    stream.account.ending = (stream.aborted && stream.output.is_some()).then_some("aborted");
+    // What a filter that only looks refuses ends nothing.
+    let aborted = broken_off || (stream.aborted && stream.output.is_some());
+    stream.account.ending = aborted.then_some("aborted");
     stream.filter.notes(&mut stream.account);
     stream.account
 }
