@@ -179,6 +179,54 @@ fn a_whole_migration_from_3_0_18() {
     assert!(count > 120, "{count}");
 }
 
+/// From one host with 3.6 to another: a JSON list, and a spool by uniqueid.
+#[test]
+fn a_whole_migration_from_3_6_1() {
+    from_3_6_1("flat", &[], 188, 0);
+}
+
+/// Its directories by name move, those by uniqueid do not.
+#[test]
+fn a_whole_migration_from_3_6_1_of_both_layouts() {
+    from_3_6_1("mixed", &[("fulldirhash: no\n", "fulldirhash: yes\n")], 127, 107);
+}
+
+fn from_3_6_1(variant: &str, conf: &[(&str, &str)], mailboxes: usize, moved: usize) {
+    let Some(hosts) = Hosts::of("3.6.1", variant, conf) else { return };
+    // Twenty of `mixed` were left on the disk of no mailbox by relocate_by_id.
+    hosts.set("DROP = deletedprefix,remote\nMAX_REFUSED = 1\nMAX_MISSING = 20\n");
+    hosts.make("plan rehearse load").expect(0);
+    assert_eq!(hosts.every_mailbox_opens(), mailboxes);
+    let night = String::from_utf8(hosts.new.read("kit/work/night.tsv")).unwrap();
+    let moves = night.lines().map(|row| row.split('\t').collect::<Vec<_>>());
+    assert_eq!(moves.filter(|row| row[2].contains("/spool/") && row[2] != row[3]).count(), moved);
+}
+
+/// The night of 2006 by make. No 2.3.7 is here to load it; what the real one printed of the list is.
+#[test]
+fn a_whole_migration_to_2_3_7() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    std::fs::create_dir(hosts.new.path().join("bin")).unwrap();
+    let stored = hosts.new.write(
+        "bin/ctl_mboxlist",
+        "#!/bin/sh\nwhile getopts C:duf: option; do case $option in f) db=$OPTARG;; d) do=d;; u) do=u;; esac; done\n\
+         db=${db:-${0%/bin/*}/conf/mailboxes.db}\n\
+         case $do in u) LC_ALL=C sort >\"$db\";; d) cat \"$db\";; esac\n",
+    );
+    std::fs::set_permissions(stored, std::fs::Permissions::from_mode(0o755)).unwrap();
+    hosts.set(&format!("TO = 2.3.7\nDROP =\nMAX_REFUSED = 0\nCYRUS_BIN = {}\n", hosts.new.file("bin")));
+    let plan = String::from_utf8(hosts.make("plan").expect(0).out).unwrap();
+    for changed in ["altnamespace", "unixhierarchysep", "delete_mode"] {
+        assert!(!plan.contains(changed), "at 3.0 only: {plan}");
+    }
+    hosts.make("rehearse load verify").expect(0);
+    let mut expected = stage::lines(&stage::read("migration/expected.dump"));
+    expected.sort();
+    assert_eq!(stage::lines(&hosts.new.read("conf/mailboxes.db")), expected);
+    hosts.make("rollback").expect(0);
+    assert!(!hosts.new.path().join("conf/mailboxes.db").exists());
+}
+
 /// `carol^smith` is in another directory by 3.x's sum, and so are her files.
 #[test]
 fn what_3_0_hashes_otherwise_is_moved() {
@@ -259,6 +307,36 @@ fn subscriptions_and_quotas_come_along_where_the_hash_is_another() {
     let quota = server.log_in().ask("GETQUOTA user/carol.smith").ok();
     let quota: Vec<_> = quota.after("QUOTA").map(|of| of[1].list()[2].text().to_string()).collect();
     assert_eq!(quota, ["1000"]);
+}
+
+/// A domain's users have theirs below it, in letters of their own.
+#[test]
+fn subscriptions_and_quotas_of_domains_come_along_where_the_hash_is_another() {
+    let Some(hosts) = Hosts::of("3.0.18", "virt", &[("fulldirhash: no\n", "fulldirhash: yes\n")]) else { return };
+    hosts.set("DROP = deletedprefix,remote\nMAX_REFUSED = 8\n");
+    let user = "alice@example.com";
+    for (file, text) in [
+        ("domain/e/example.com/user/a/alice.sub", "example.com!user.alice.Sent\t\n"),
+        ("domain/e/example.com/quota/a/user.alice", "0\n1000\n"),
+        ("quota/a/user.alice", "0\n2000\n"),
+    ] {
+        let file = hosts.old.path().join("conf").join(file);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    }
+    cyrus::hand_over(hosts.old.path());
+    hosts.make("rehearse load").expect(0);
+    cyrus::give_password_of(&hosts.new, "example.com", "alice");
+    cyrus::hand_over(hosts.new.path());
+    let mut server = Server::start(&hosts.new);
+    let subscribed = server.log_in_as(user).ask("LSUB \"\" \"*\"").ok();
+    let subscribed: Vec<_> = subscribed.after("LSUB").map(|of| of[2].text().to_string()).collect();
+    assert_eq!(subscribed, ["INBOX/Sent"]);
+    for (root, limit) in [("user/alice@example.com", "1000"), ("user/alice", "2000")] {
+        let quota = server.log_in().ask(&format!("GETQUOTA {root}")).ok();
+        let quota: Vec<_> = quota.after("QUOTA").map(|of| of[1].list()[2].text().to_string()).collect();
+        assert_eq!(quota, [limit], "{root}");
+    }
 }
 
 /// By the word of 3.6.1's own mbpath.
@@ -554,6 +632,52 @@ fn what_the_new_server_cannot_hold_is_named() {
     let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
     hosts.set("MAX_REFUSED = 1\n");
     hosts.fails("rehearse", &["shared.acl.a10\n", "rename them on the old server, or allow MAX_REFUSED = 2"]);
+}
+
+/// The kit reads imapd.conf for what no filter prints, such as where quotas are; it reads what the filters read.
+#[test]
+fn an_imapd_conf_is_read_as_the_filters_read_it() {
+    let sandbox = Sandbox::empty();
+    let steps = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/migrate/steps.sh");
+    let more = sandbox
+        .write("more.conf", "quota_db:flat\nimap_virtdomains: userid\r\n\tMETAPARTITION_FILES: header\\\n  index\n");
+    let odd = format!(
+        "# partition-x: /no \\\npartition-y: /no, either\n  ConfigDirectory:/a b/c  \n\npartition-part-3: /d\t/e:f\n@include: {more}\n\
+         virtdomains: off\nsievedir: /x'y\\z\nservername: last"
+    );
+    let mut files = vec![sandbox.write("odd.conf", odd)];
+    for variant in ["2.2.13/flat", "2.3.7/meta", "3.0.18/virt", "3.6.1/mixed"] {
+        files.push(stage::corpus().join(variant).join("imapd.conf").to_str().unwrap().to_string());
+    }
+    let mut said = 0;
+    for file in files {
+        let conf = mbxtools::imapd_conf::Conf::read(Path::new(&file), None).unwrap();
+        for option in [
+            "configdirectory",
+            "partition-x",
+            "partition-y",
+            "partition-default",
+            "partition-part-3",
+            "metapartition-default",
+            "metapartition_files",
+            "quota_db",
+            "virtdomains",
+            "sievedir",
+            "servername",
+            "fulldirhash",
+            "nothing",
+        ] {
+            let ran = sandbox.sh(&format!("W=work sh {} conf {option} {file}", steps.display())).expect(0);
+            let mut wanted = conf.get(option).unwrap_or_default().to_vec();
+            said += usize::from(!wanted.is_empty());
+            wanted.push(b'\n');
+            assert_eq!(String::from_utf8_lossy(&ran.out), String::from_utf8_lossy(&wanted), "{option} of {file}");
+        }
+    }
+    assert!(said > 25, "{said}");
+    sandbox.sh(&format!("W=work sh {} conf sievedir nosuch", steps.display())).expect(1).says("nosuch: cannot be read");
+    sandbox.write("lost.conf", "@include: nosuch\nsievedir: /x\n");
+    sandbox.sh(&format!("W=work sh {} conf sievedir lost.conf", steps.display())).expect(1).says("cannot be read");
 }
 
 /// `backup.sh`, which needs no Cyrus: where the distribution's own cron job writes a broken list over a good one.

@@ -1,5 +1,6 @@
 #!/bin/sh
 # The steps of the Makefile beside this file, which sets every variable in capitals; one step for each call.
+# By hand: `sh steps.sh conf partition-default old.conf' tells how an imapd.conf is read here.
 # Nothing here judges a mailbox: that is the filters' (mbx(7)). What is left is which disk, which file, which moment.
 # shellcheck disable=SC2086 # MAP, ACL, AS_CYRUS and RSYNC are lists of words
 set -eu
@@ -526,4 +527,4 @@ until (set -C && echo "$PPID" >"$W/make.pid") 2>/dev/null; do
     rm -f "$W/make.pid"
 done
 
-"$1"
+"$@"

@@ -70,7 +70,11 @@ pub fn move_in(sandbox: &Sandbox) {
 /// Lets a user log in.
 pub fn give_password(sandbox: &Sandbox, user: &str) {
     let conf = String::from_utf8(sandbox.read("new.conf")).unwrap();
-    let realm = conf.lines().find_map(|line| line.strip_prefix("servername: ")).unwrap();
+    give_password_of(sandbox, conf.lines().find_map(|line| line.strip_prefix("servername: ")).unwrap(), user);
+}
+
+/// Lets a user of a domain log in.
+pub fn give_password_of(sandbox: &Sandbox, realm: &str, user: &str) {
     let sasldb = sandbox.file("sasldb2");
     sandbox.sh(&format!("echo {PASSWORD} | {SASLPASSWD} -p -c -f {sasldb} -u {realm} \"{user}\"")).expect(0);
 }
