@@ -92,6 +92,7 @@ install: all
 	$(INSTALL) -m 0644 $(MAN1) $(DESTDIR)$(MANDIR)/man1
 	$(INSTALL) -m 0644 $(MAN5) $(DESTDIR)$(MANDIR)/man5
 	$(INSTALL) -m 0644 $(MAN7) $(DESTDIR)$(MANDIR)/man7
+	$(INSTALL) -m 0644 README.md NEWS.md $(DESTDIR)$(DOC)
 	$(INSTALL) -m 0644 $(filter-out %.sh,$(MIGRATE)) $(DESTDIR)$(DOC)/examples/migrate
 	$(INSTALL) -m 0755 $(filter %.sh,$(MIGRATE)) $(DESTDIR)$(DOC)/examples/migrate
 	set -e; for bin in $(BINS); do \

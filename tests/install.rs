@@ -57,6 +57,9 @@ fn what_is_installed_is_all_and_goes_again() {
             });
         }
     }
+    for name in ["README.md", "NEWS.md"] {
+        wanted.insert(format!("644 usr/share/doc/mbxtools/{name}"));
+    }
     assert_eq!(files(stage.path()), wanted);
     // Over what is there already, too.
     make("install", stage.path());
