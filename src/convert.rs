@@ -330,6 +330,12 @@ impl Converter {
             report.notice(entry.at, "server!partition without a type", what, entry.mailbox());
             return Ok(Mbtype::REMOTE);
         };
+        if let Some(from) = self.from.as_ref().filter(|from| from.dialect() == entry.dialect)
+            && let Some(unknown) = mbtype.unknown_to(from)
+        {
+            let detail = format!("{} came later: --from tells the release that printed the list", unknown.names());
+            return Err(Refusal::with("type that the old server did not have", detail));
+        }
         let mbtype = match (entry.dialect, to) {
             (Dialect::Json, Dialect::Json) => mbtype,
             (Dialect::Json, _) if kind == Kind::Mailbox && !mbtype.has(Mbtype::LEGACY) => {

@@ -204,17 +204,34 @@ fn read<'r, 'a>(
     let tail = [dir, b"/", name.as_bytes()].concat();
     for (i, root) in roots.iter().enumerate() {
         let path = root.path.join(as_path(&tail));
-        let failed = |e: &io::Error| Stop::Trouble(format!("{}: {}", Name(path.as_os_str().as_bytes()), reason(e)));
+        let failed = |e| Stop::Trouble(format!("{}: {}", Name(path.as_os_str().as_bytes()), unreadable(e)));
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         match rustix::fs::openat(root.fd, tail.as_slice(), flags, Mode::empty()) {
             Ok(fd) => {
                 to.clear();
-                File::from(fd).take(limit).read_to_end(to).map_err(|e| failed(&e))?;
+                let file = File::from(fd).take(limit).read_to_end(to);
+                file.map_err(|e| Stop::io(Name(path.as_os_str().as_bytes()), &e))?;
                 return Ok(Some((path, &roots[i + 1..])));
             }
             Err(Errno::NOENT | Errno::NOTDIR) => {}
-            Err(e) => return Err(failed(&io::Error::from(e))),
+            Err(e) => return Err(failed(e)),
         }
     }
     Ok(None)
+}
+
+/// What keeps us out, and whom.
+pub fn unreadable(error: Errno) -> String {
+    let why = reason(&io::Error::from(error));
+    match error {
+        Errno::ACCESS => {
+            // Of this thread.
+            let uid = rustix::process::geteuid().as_raw();
+            format!(
+                "{why} for uid {uid}: the server could not open the mailbox: give it to that user, and the directories above (cyrus_user, or \
+                 CYRUS_USER, tells who that is)"
+            )
+        }
+        _ => why,
+    }
 }

@@ -4,7 +4,7 @@
 //! one.
 
 use crate::entry::Entry;
-use crate::fill::{self, Facts};
+use crate::fill::{self, Facts, unreadable};
 use crate::imapd_conf::Conf;
 use crate::metadata::Owner;
 use crate::outcome::{Name, Refusal, Report, Stop, reason};
@@ -96,6 +96,8 @@ pub enum Found {
         /// What its files say, or why they cannot be believed.
         facts: Option<Result<Facts, Refusal>>,
     },
+    /// Something in the header's place that no server opens as one.
+    Broken(Refusal),
     /// Nothing.
     Nothing,
 }
@@ -276,25 +278,22 @@ impl Looker {
         self.choose_base(place, dir);
         self.last.clear();
         self.last.extend_from_slice(dir);
-        let moved = match &self.base {
-            Some((base, fd, of)) if Arc::ptr_eq(of, place) && is_below(dir, base) => header(
-                fd,
-                &self.path[base.len() + 1..],
-                &self.path,
-                &place.header,
-                place.roots.of(MetaFile::Header),
-                self.me,
-            )?,
-            _ => {
-                header(&place.header, &self.path, &self.path, &place.header, place.roots.of(MetaFile::Header), self.me)?
+        let (first, root) = (&place.header, place.roots.of(MetaFile::Header));
+        let seen = match &self.base {
+            Some((base, fd, of)) if Arc::ptr_eq(of, place) && is_below(dir, base) => {
+                header(fd, &self.path[base.len() + 1..], &self.path, first, root, self.me)?
             }
+            _ => header(first, &self.path, &self.path, first, root, self.me)?,
         };
-        let there = match (moved, &place.data) {
-            (false, Some(data)) => header(data, &self.path, &self.path, data, &place.roots.data, self.me)?,
-            _ => moved,
+        let moved = matches!(seen, Seen::Header);
+        let seen = match (seen, &place.data) {
+            (Seen::Nothing, Some(data)) => header(data, &self.path, &self.path, data, &place.roots.data, self.me)?,
+            (seen, _) => seen,
         };
-        if !there {
-            return Ok(Found::Nothing);
+        match seen {
+            Seen::Header => {}
+            Seen::Broken(refusal) => return Ok(Found::Broken(refusal)),
+            Seen::Nothing => return Ok(Found::Nothing),
         }
         let facts = match facts {
             true => Some(Facts::read(dir, &place.headers(), &place.indexes())?),
@@ -329,49 +328,39 @@ fn is_below(dir: &[u8], base: &[u8]) -> bool {
     dir.strip_prefix(base).is_some_and(|rest| rest.first() == Some(&b'/'))
 }
 
-/// Looks for a header at `tail` below `from`. Only "there is none" is nothing; whatever else the system says is
-/// trouble.
-fn header(from: &OwnedFd, tail: &[u8], path: &[u8], root: &OwnedFd, shown: &Path, me: Uid) -> Result<bool, Stop> {
-    let trouble = |why: &str| {
-        let whole = shown.join(as_path(path));
-        Err(Stop::Trouble(format!("{}: {why}", Name(whole.as_os_str().as_bytes()))))
+/// What stands where a header should.
+enum Seen {
+    Header,
+    Broken(Refusal),
+    Nothing,
+}
+
+/// Looks for a header at `tail` below `from`. Only "there is none" is nothing. What is there and no header is the
+/// matter of that mailbox; whatever else the system says is trouble.
+fn header(from: &OwnedFd, tail: &[u8], path: &[u8], root: &OwnedFd, shown: &Path, me: Uid) -> Result<Seen, Stop> {
+    let name = |path: &[u8]| Name(shown.join(as_path(path)).as_os_str().as_bytes()).to_string();
+    let trouble = |why: &str| Err(Stop::Trouble(format!("{}: {why}", name(path))));
+    let broken = |why| {
+        let what = format_args!("{} {why}: the server could not open the mailbox", name(path));
+        Ok(Seen::Broken(Refusal::with("no cyrus.header in its place", what)))
     };
     match rustix::fs::statat(from, tail, AtFlags::empty()) {
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
-            trouble("is a directory, not a file: the mailbox cannot be opened")
+            broken("is a directory, not a file")
         }
-        Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => trouble("is not a file"),
-        Ok(stat) if stat.st_size == 0 => trouble("is empty: the mailbox cannot be opened"),
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => broken("is not a file"),
+        Ok(stat) if stat.st_size == 0 => broken("is empty"),
         Ok(stat) => match is_readable(from, tail, &stat, me) {
-            Ok(()) => Ok(true),
-            Err(e) => trouble(&unreadable(e, me)),
+            Ok(()) => Ok(Seen::Header),
+            Err(e) => trouble(&unreadable(e)),
         },
         Err(Errno::NOENT | Errno::NOTDIR) => match dangling(root, path) {
-            None => Ok(false),
+            None => Ok(Seen::Nothing),
             Some(link) => {
-                let link = shown.join(as_path(link));
-                trouble(&format!(
-                    "{} is a link that leads nowhere: is what it leads to mounted?",
-                    Name(link.as_os_str().as_bytes())
-                ))
+                trouble(&format!("{} is a link that leads nowhere: is what it leads to mounted?", name(link)))
             }
         },
-        Err(e) => trouble(&unreadable(e, me)),
-    }
-}
-
-/// What keeps us out, and whom.
-fn unreadable(error: Errno, me: Uid) -> String {
-    let why = reason(&io::Error::from(error));
-    match error {
-        Errno::ACCESS => {
-            let uid = me.as_raw();
-            format!(
-                "{why} for uid {uid}: the server could not open the mailbox: give it to that user, and the directories above (cyrus_user, or \
-                 CYRUS_USER, tells who that is)"
-            )
-        }
-        _ => why,
+        Err(e) => trouble(&unreadable(e)),
     }
 }
 
@@ -432,6 +421,7 @@ impl Table {
         let (root, what) = match found {
             Some(Found::Header { moved: true, .. }) => (roots.of(MetaFile::Header), "present"),
             Some(Found::Header { moved: false, .. }) => (roots.data.as_path(), "not moved yet"),
+            Some(Found::Broken(_)) => (roots.of(MetaFile::Header), "broken"),
             Some(Found::Nothing) => (roots.of(MetaFile::Header), "missing"),
             None => (roots.of(MetaFile::Header), "not looked for"),
         };

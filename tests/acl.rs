@@ -211,6 +211,13 @@ fn a_list_that_was_rewritten_before_is_not_rewritten_again() {
     run("acl-rewrite", &["--from", "2.2.13", "--drop-inert"], &once).expect(0);
     // The list of a later release, told wrong.
     run("acl-rewrite", &["--from", "2.2.13"], &read("2.3.7/flat/dump.txt")).expect(1).says("the list is not 2.2.13's");
+    // So has a list of 2.5 or later its n, of which no release before knew.
+    let later = read("3.0.18/virt/dump.txt");
+    run("acl-rewrite", &["--from", "2.4.22"], &later)
+        .expect(1)
+        .says("rights strings have n, which 2.4.22 did not know: the list is not 2.4.22's, but of 2.5 or later");
+    run("acl-rewrite", &["--from", "2.4.22", "--drop-inert"], &later).expect(0);
+    run("acl-rewrite", &["--from", "2.5.17"], &later).expect(0);
     // A single string may have been loaded by hand: left out, and told, also with -q.
     run("acl-rewrite", &["-q", "--from", "2.2.13"], b"user.a\tdefault\tbob\tlrskx\t\n")
         .expect(0)
@@ -259,6 +266,27 @@ fn what_an_option_names_and_nobody_has_is_told() {
         .expect(0)
         .says("no entry has partition zzz")
         .says("no entry has server be9");
+}
+
+/// What is negative counts last, on every release: the grant is made, and the administrator told that it is in vain.
+#[test]
+fn a_grant_that_a_negative_entry_takes_away_is_told() {
+    let told = |options: &[&str], acl: &str| {
+        let line = format!("user.a\t0 default {acl}\n");
+        run("acl-rewrite", &[&["-q", "--grant", "cyrus=lrs"], options].concat(), line.as_bytes()).expect(0).err
+    };
+    let in_vain = "mbx-acl-rewrite: stdin:1: rights granted in vain";
+    let of = |letters: &str, whom: &str| {
+        format!(
+            "{in_vain} ({letters} of cyrus: {whom} takes them away; --drop-id {whom} if that is not meant): user.a\n"
+        )
+    };
+    assert_eq!(told(&[], "-anyone\trsk\t"), of("rs", "-anyone"));
+    assert_eq!(told(&[], "cyrus\tlrs\t-cyrus\tl\t"), of("l", "-cyrus"));
+    assert_eq!(told(&["--drop-id", "-anyone"], "-anyone\trs\t"), "");
+    assert_eq!(told(&[], "-anyone\tk\t-bob\tlrs\tanyone\tl\t"), "");
+    assert!(told(&["--id", "boss=cyrus"], "-boss\tl\t").starts_with(in_vain));
+    assert_eq!(told(&["--rights", "lrs=k"], "-anyone\tlrs\t"), "");
 }
 
 #[test]

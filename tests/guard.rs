@@ -168,9 +168,11 @@ fn a_command_gets_the_list_as_a_file_and_is_listened_to() {
     };
     with("cat").expect(0).writes(&list());
     // A file, not a pipe: nothing that the guard does later can cut it off.
-    with("test -f /proc/self/fd/0 || stat -L -c %F /dev/stdin").expect(0).writes(b"");
+    with("cat >/dev/null; test -f /proc/self/fd/0 || stat -L -c %F /dev/stdin").expect(0).writes(b"");
     with("head -c 10 >/dev/null; true").expect(1).says("bytes of the list, and no more");
-    with("true").expect(0).says("read nothing from its standard input");
+    // `ctl_mboxlist -d` in the place of -u, or the loader of another file.
+    with("true").expect(1).says("read nothing from its standard input").says("do not switch");
+    with("cat </dev/stdin >/dev/null").expect(1).says("add --verify");
     with("cat >/dev/null; exit 75").expect(1).says("sh ended with exit status: 75: the list may be loaded in part");
     with("cat >/dev/null; kill -9 $$").expect(1).says("signal: 9");
     let said = "echo 'line 7: no partition found' >&2; cat >/dev/null";
@@ -194,6 +196,11 @@ fn what_was_loaded_is_compared_with_what_was_meant() {
         guard(&[&TO[..], &["--verify", &verify, "--", "sh", "-c", &load]].concat(), &list())
     };
     with("cat DB").expect(0).says("103 in, 103 out");
+    // Opened anew it is not seen to be read; that it was loaded is.
+    let anew = format!("cat </dev/stdin >{db}");
+    let verify = format!("cat {db}");
+    let ran = guard(&[&TO[..], &["--verify", &verify, "--", "sh", "-c", &anew]].concat(), &list());
+    ran.expect(0).says("read nothing from its standard input");
     with("sort -r DB").expect(0);
     with("tac DB").expect(0);
     with("grep -v '^user.frank' DB").expect(1).says("not in the server's list: user.frank\n");

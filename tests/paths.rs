@@ -453,16 +453,25 @@ fn roots_that_cannot_be_right_are_trouble() {
 }
 
 #[test]
-fn what_is_there_but_no_header_is_trouble() {
+fn what_is_there_but_no_header_is_refused_or_trouble() {
     let (sandbox, dump) = old();
     let conf = sandbox.file("old.conf");
     let header = sandbox.path().join("spool/1/user/frank/cyrus.header");
     let kept = std::fs::read(&header).unwrap();
     std::fs::write(&header, "").unwrap();
-    run("check-paths", &["-C", &conf], &dump).expect(2).says("frank/cyrus.header: is empty");
+    run("check-paths", &["-C", &conf], &dump).expect(1).says("frank/cyrus.header is empty");
+    // It is one mailbox's matter: set apart, it does not stop the night.
+    let bad = sandbox.file("bad");
+    let frank = stage::lines(&dump).into_iter().find(|line| line.starts_with(b"user.frank\t")).unwrap();
+    let others: Vec<u8> = stage::lines(&dump).into_iter().filter(|line| *line != frank).flatten().collect();
+    let report = ["--report", &sandbox.file("report.csv")];
+    let ran = run("check-paths", &[&["-C", &conf, "--reject", &bad], &report[..]].concat(), &dump).expect(1);
+    ran.says("the server could not open the mailbox): user.frank").writes(&others);
+    assert_eq!(sandbox.read("bad"), frank);
+    assert!(String::from_utf8(sandbox.read("report.csv")).unwrap().contains("user/frank,broken,"));
     std::fs::remove_file(&header).unwrap();
     std::fs::create_dir(&header).unwrap();
-    run("check-paths", &["-C", &conf], &dump).expect(2).says("frank/cyrus.header: is a directory, not a file");
+    run("check-paths", &["-C", &conf], &dump).expect(1).says("frank/cyrus.header is a directory, not a file");
     std::fs::remove_dir(&header).unwrap();
     std::os::unix::fs::symlink("cyrus.header", &header).unwrap();
     run("check-paths", &["-C", &conf], &dump).expect(2).says("frank/cyrus.header: ");
@@ -536,6 +545,14 @@ fn root_looks_as_the_server() {
     for jobs in ["1", "8"] {
         ask(jobs).expect(2).says("frank/cyrus.header: Permission denied for uid 1: the server could not open");
     }
+    sandbox.sh("chown 1 spool/1/user/frank/cyrus.header; chown 0 spool/1/user/frank/cyrus.index && chmod 600 spool/1/user/frank/cyrus.index").expect(0);
+    let json = run("parse", &["--from", "2.2.13", "--to", "3.6.1", "--reject", "/dev/null"], &dump).expect(1).out;
+    let mut filled = command("check-paths", &["-C", &conf, "--from", "2.2.13", "--to", "3.6.1", "--fill"]);
+    filled.env("CYRUS_USER", "daemon");
+    stage::feed(filled, &json)
+        .expect(2)
+        .says("frank/cyrus.index: Permission denied for uid 1: the server could not open");
+    sandbox.sh("chown 1 spool/1/user/frank/cyrus.index; chown 0 spool/1/user/frank/cyrus.header").expect(0);
     // What the configuration says comes first.
     let mut text = std::fs::read_to_string(&conf).unwrap();
     text.push_str("cyrus_user: nosuchuser\n");

@@ -171,6 +171,20 @@ fn stray_blanks_are_taken_off_as_the_2006_script_did() {
     run("remap-part", &["default=3", "1=4"], list).expect(0).writes(b"user.a\t 3 \tx\tl\t\nuser.b\t4 \tx\tl\t\n");
 }
 
+/// Told another release than printed the list, all that hangs on it would be wrong: rights, directories, types.
+#[test]
+fn a_type_that_the_old_server_did_not_have_is_refused() {
+    let line = b"user.a.#calendars\t32 default a\tlrs\t\n";
+    let to = |from: &str, to: &str| run("parse", &["--from", from, "--to", to], line);
+    to("2.4.22", "3.0.18").expect(1).says("type that the old server did not have (calendar came later: --from tells");
+    to("2.5.17", "3.0.18").expect(0).writes(line);
+    let sealed = run("parse", &["--from", "2.5.17", "--to", "3.6.1", "--seal"], line).expect(0).out;
+    assert!(run("count-guard", &["--sealed"], &sealed).expect(1).says("no uniqueid").err.contains("1 refused"));
+    let json = br#"{"user.a.x":{"mbtype":"j","partition":"p","acl":{},"uniqueid":"1","uidvalidity":"1","createdmodseq":"1","foldermodseq":"1"}}"#;
+    run("parse", &["--from", "3.6.1", "--to", "3.8.7"], json).expect(1).says("(jmap notification came later");
+    run("parse", &["--from", "3.8.7", "--to", "3.8.7"], json).expect(0);
+}
+
 #[test]
 fn rights_that_mean_something_else_are_told() {
     let list = b"user.a\tdefault\tbob\tlrskx\tal\tlrswipcda\t\n";

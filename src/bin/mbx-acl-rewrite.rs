@@ -73,7 +73,8 @@ fn letter(text: &str) -> Result<u8, String> {
 }
 
 /// From so many rights strings on with k, x, t or e on a release that did not know them, and more of them than with c
-/// and d, the list is taken for one that has been rewritten before: doing it again would take all those rights away.
+/// and d, the list is taken for one that has been rewritten before: doing it again would take all those rights away. With
+/// n, which releases before 2.5 never wrote, it is taken for another release's.
 const SUSPICIOUS: u64 = 10;
 
 /// What cyradm takes for rights. Read letter by letter, `all` would be a and l.
@@ -102,6 +103,8 @@ struct Counts {
     granted: u64,
     /// Strings that lost rights of RFC 4314 because the old server did not know them.
     stripped: u64,
+    /// Strings that lost n for the same reason, and no other.
+    stripped_of_n: u64,
     /// Strings with c or d.
     macros: u64,
 }
@@ -229,6 +232,7 @@ impl Rewrite {
         }
         self.counts.macros += u64::from(reading.has_macro);
         self.counts.stripped += u64::from(reading.has_inert_rfc4314);
+        self.counts.stripped_of_n += u64::from(reading.has_inert && !reading.has_inert_rfc4314);
         if reading.has_inert {
             let detail =
                 format_args!(" ({} of {} becomes {})", Name(pair.rights), Name(pair.identifier), Name(&self.scratch));
@@ -273,6 +277,34 @@ impl Rewrite {
         }
         self.counts.granted += 1;
         true
+    }
+}
+
+impl Rewrite {
+    /// Grants that a negative entry of the same ACL takes away again, that identifier's or everybody's: a server grants
+    /// what is positive without what is negative (`lib/acl_afs.c:101` of 2.2.13). Who is in a group nobody knows here.
+    fn tell_denied(&self, entry: &Entry<'_>, report: &mut Report) {
+        for pair in acl::pairs(entry.acl()).filter(|pair| !self.gone.contains(pair.identifier)) {
+            let renamed = self.renamed(pair.identifier);
+            let Some(whom) = renamed.strip_prefix(b"-") else { continue };
+            let rights = self.whole.get(pair.rights).map_or(pair.rights, Vec::as_slice);
+            let denied = self.reader.read(rights).rights;
+            for (identifier, granted) in self.grants.iter().filter(|(id, _)| id == whom || whom == b"anyone") {
+                let vain = granted.without(granted.without(denied));
+                if vain != Rights::NONE {
+                    let mut letters = Vec::new();
+                    vain.write(&mut letters);
+                    let detail = format_args!(
+                        " ({} of {}: {} takes them away; --drop-id {} if that is not meant)",
+                        Name(&letters),
+                        Name(identifier),
+                        Name(&renamed),
+                        Name(pair.identifier)
+                    );
+                    report.loss(entry.at, "rights granted in vain", detail, entry.mailbox());
+                }
+            }
+        }
     }
 }
 
@@ -336,6 +368,7 @@ impl Filter for Rewrite {
             )));
         }
         if !self.grants.is_empty() && matches!(entry.kind(), Kind::Mailbox | Kind::Remote) {
+            self.tell_denied(entry, report);
             if !acl::is_closed(entry.acl()) {
                 return Ok(Verdict::Refuse(Refusal::with(
                     "ACL not closed by a TAB",
@@ -367,8 +400,13 @@ impl Filter for Rewrite {
                 report.remark(format_args!("no entry has the {what} {}", Name(name)));
             }
         }
-        let Counts { stripped, macros, .. } = self.counts;
+        let Counts { stripped, stripped_of_n, macros, .. } = self.counts;
         match &heading.releases.from {
+            Some(from) if stripped_of_n >= SUSPICIOUS && !self.drop_inert => Err(Stop::Refused(format!(
+                "{} rights strings have n, which {from} did not know: the list is not {from}'s, but of 2.5 or later, and \
+                 would lose rights now. --from tells the release that printed it (--drop-inert takes those letters away)",
+                Count(stripped_of_n)
+            ))),
             Some(from) if stripped >= SUSPICIOUS && stripped > macros && !self.drop_inert => {
                 Err(Stop::Refused(format!(
                     "{} rights strings have k, x, t or e, which {from} did not know, and {} have c or d: the list is not \

@@ -336,9 +336,13 @@ impl Filter for Check {
         if let Some(table) = &mut self.table {
             table.row(entry, &place.roots, &self.dir, Some(&found), there)?;
         }
-        if let Found::Header { moved, facts } = found {
-            self.not_moved += u64::from(!moved);
-            return self.found(entry, facts, changes, report);
+        match found {
+            Found::Header { moved, facts } => {
+                self.not_moved += u64::from(!moved);
+                return self.found(entry, facts, changes, report);
+            }
+            Found::Broken(refusal) => return Ok(Verdict::Refuse(refusal)),
+            Found::Nothing => {}
         }
         self.missing += 1;
         self.with_domain.1 += domain;

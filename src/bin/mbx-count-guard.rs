@@ -109,7 +109,7 @@ struct Guard {
 impl Filter for Guard {
     const ENDS_PIPE: bool = true;
 
-    fn begin(&mut self, heading: &Heading, _report: &mut Report) -> Result<(), Stop> {
+    fn begin(&mut self, heading: &Heading, report: &mut Report) -> Result<(), Stop> {
         self.heading = Some(heading.clone());
         self.uniqueids = (self.unique && heading.dialect.is_some_and(Dialect::has_uniqueids)).then(Sorter::default);
         let (Some(to), Some(dialect)) = (&heading.releases.to, heading.dialect) else {
@@ -117,6 +117,10 @@ impl Filter for Guard {
                 (true, None) => Err(Stop::Trouble(
                     "--to RELEASE is wanted, that of the server that loads the list: it tells whether every entry can be loaded".to_string(),
                 )),
+                (false, None) if heading.sealed && heading.dialect.is_some() => {
+                    report.remark("nobody told --to: whether a loader takes these entries was not asked");
+                    Ok(())
+                }
                 _ => Ok(()),
             };
         };
@@ -308,7 +312,7 @@ fn guard(options: Options, report: &mut Report) -> Result<Account, Stop> {
         None => let_out(held.reader()?)?,
         Some((program, args)) => {
             let mut list = held.reader()?;
-            start(program, args, &mut list, report)?;
+            start(program, args, &mut list, options.verify.is_some(), report)?;
             if let (Some(verify), Some(meant), Some(heading)) = (options.verify, filter.sorted, filter.heading)
                 && report.status() == Status::Done
             {
@@ -334,7 +338,13 @@ fn let_out(mut list: File) -> Result<(), Stop> {
 
 /// Starts the command with the list as its standard input, shows what it says, and waits. The loaders exit 0 whatever
 /// they drop; only a line on their stderr tells.
-fn start(program: &OsString, args: &[OsString], list: &mut File, report: &mut Report) -> Result<(), Stop> {
+fn start(
+    program: &OsString,
+    args: &[OsString],
+    list: &mut File,
+    verified: bool,
+    report: &mut Report,
+) -> Result<(), Stop> {
     let name = Name(program.as_bytes()).to_string();
     let mut child = Command::new(program)
         .args(args)
@@ -357,7 +367,7 @@ fn start(program: &OsString, args: &[OsString], list: &mut File, report: &mut Re
     if !status.success() {
         report.finding("command failed", format_args!("{name} ended with {status}: the list may be loaded in part"));
     }
-    tell_what_was_read(&name, list, report)?;
+    tell_what_was_read(&name, list, verified, report)?;
     if said > 0 {
         report.finding(
             "command complained",
@@ -368,14 +378,18 @@ fn start(program: &OsString, args: &[OsString], list: &mut File, report: &mut Re
 }
 
 /// The command and we share one place in the list: it is at the end if all of it was read. A command that opened it
-/// anew (`/dev/stdin`) has a place of its own, so nothing at all is only a remark.
-fn tell_what_was_read(name: &str, list: &mut File, report: &mut Report) -> Result<(), Stop> {
+/// anew (`/dev/stdin`) has a place of its own, so where --verify tells what it did nothing at all is only a remark.
+fn tell_what_was_read(name: &str, list: &mut File, verified: bool, report: &mut Report) -> Result<(), Stop> {
     let failed = |e: &io::Error| Stop::io("the temporary file", e);
     let read = list.stream_position().map_err(|e| failed(&e))?;
     let all = list.metadata().map_err(|e| failed(&e))?.len();
     match read {
         0 if all > 0 => {
-            report.remark(format_args!("{name} read nothing from its standard input: was it to load the list?"))
+            let what = format!("{name} read nothing from its standard input: is it what loads the list?");
+            match verified {
+                true => report.remark(what),
+                false => report.finding("command read nothing", what + " If it opened /dev/stdin anew, add --verify"),
+            }
         }
         read if read < all => report.finding(
             "command stopped reading",

@@ -171,7 +171,10 @@ pub fn run<F: Filter>(run: Run, filter: &mut F, report: &mut Report) -> Account 
     // What a filter that only looks refuses ends nothing.
     let aborted = broken_off || (stream.aborted && stream.output.is_some());
     stream.account.ending = aborted.then_some("aborted");
-    stream.filter.notes(&mut stream.account);
+    // What was done to entries that were held back is no matter any more, and is not told apart.
+    if stream.account.unwritten == 0 {
+        stream.filter.notes(&mut stream.account);
+    }
     stream.account
 }
 
