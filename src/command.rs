@@ -1,6 +1,7 @@
 //! The `main` that all six share: options, work, closing line, exit status.
 
-use crate::outcome::{Account, Report, Status, Stop};
+use crate::options::Common;
+use crate::outcome::{Account, Report, Status, Stop, Volume};
 use crate::seal;
 use crate::stream::Output;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -16,14 +17,14 @@ use std::process::ExitCode;
 /// not to a terminal, where the message is enough.
 pub fn main_of<O: Parser>(
     tool: &'static str,
-    quiet: fn(&O) -> bool,
+    common: fn(&O) -> &Common,
     work: fn(O, &mut Report) -> Result<Account, Stop>,
 ) -> ExitCode {
     if let Some(completions) = completions::<O>(tool) {
         return match answer(&completions) {
             Ok(()) => Status::Done.into(),
             Err(stop) => {
-                let mut report = Report::new(tool, false);
+                let mut report = Report::new(tool, Volume::Normal);
                 report.stop(&stop);
                 report.status().into()
             }
@@ -32,7 +33,7 @@ pub fn main_of<O: Parser>(
     let options = match O::try_parse() {
         Ok(options) => options,
         Err(error) => {
-            let mut report = Report::new(tool, false);
+            let mut report = Report::new(tool, Volume::Normal);
             // Help and version are an answer, on stdout; anything else is trouble.
             if !error.use_stderr() {
                 if let Err(stop) = answer(error.to_string().as_bytes()) {
@@ -49,7 +50,7 @@ pub fn main_of<O: Parser>(
     // A descriptor or two a partition: the usual limit is far below what the system allows.
     let files = rustix::process::getrlimit(Resource::Nofile);
     let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
-    let mut report = Report::new(tool, quiet(&options));
+    let mut report = Report::new(tool, common(&options).volume());
     let account = match work(options, &mut report) {
         Ok(account) => account,
         Err(stop) => {
@@ -69,7 +70,8 @@ pub fn main_of<O: Parser>(
 /// Options that people know from elsewhere, and what they are here.
 const FOREIGN: [(&str, &[&str]); 5] = [
     (
-        "ctl_mboxlist has it: mbx-parse --seal -- ctl_mboxlist -d, and at the end mbx-count-guard ... -- ctl_mboxlist -u",
+        "an option of ctl_mboxlist? What is to be run stands behind a -- of its own: mbx-parse --seal -- ctl_mboxlist -d, \
+         mbx-count-guard --sealed -- ctl_mboxlist -u",
         &["-d", "-u"],
     ),
     ("in Cyrus it names a database; the list is an operand, or stdin", &["-f", "-i", "--file", "--input"]),

@@ -153,7 +153,7 @@ pub fn collect(
         }
     }
     let mut collect = Collect(Sorter::default(), None, Vec::new());
-    let mut of_its_own = Report::new(report.tool(), report.quiet());
+    let mut of_its_own = Report::new(report.tool(), report.volume());
     let whole = Run {
         input: Input::new(sources),
         output: None,

@@ -219,12 +219,15 @@ impl Converter {
     ) -> Result<(), Refusal> {
         must_be_closed(entry)?;
         let mut acl = entry.acl();
-        if !acl.is_ascii() || memchr3(b'"', b'%', b'\\', acl).is_some() {
+        let breaks = |text: &[u8]| !text.is_ascii() || memchr3(b'"', b'%', b'\\', text).is_some();
+        if breaks(acl) {
             // SETACL and new flags write the ACL into cyrus.header as a literal, which 3.6.1 does not read back:
             // "Invalid identifier" from then on (seen; 3.8 and later were not tried).
+            let which = acl::pairs(acl).map(|pair| pair.identifier).find(|id| breaks(id)).unwrap_or_default();
             let what = format!(
-                " (with one of \" % \\, or 8 bits: {} may not open the mailbox any more once it has written \
-                                its cyrus.header; mbx-acl-rewrite --id or --drop-id mends it)",
+                " ({} has one of \" % \\, or 8 bits. It comes along; but {} may not open the mailbox any more once it has \
+                 written its cyrus.header; mbx-acl-rewrite --id or --drop-id mends it)",
+                Name(which),
                 self.to
             );
             report.notice(entry.at, "identifier that breaks a cyrus.header", what, entry.mailbox());

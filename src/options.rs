@@ -2,7 +2,7 @@
 
 use crate::dialect::side_list::SideList;
 use crate::imapd_conf::Conf;
-use crate::outcome::{Name, Stop};
+use crate::outcome::{Name, Stop, Volume};
 use crate::roots::{Roots, Roster};
 use crate::seal::Releases;
 use crate::spool::Layout;
@@ -37,9 +37,22 @@ pub struct Common {
     /// No notices; errors and losses are still told
     #[arg(short, long)]
     pub quiet: bool,
+
+    /// All messages, also those alike, and every entry that is left out by its name
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub verbose: bool,
 }
 
 impl Common {
+    /// How much is to be said.
+    pub fn volume(&self) -> Volume {
+        match (self.quiet, self.verbose) {
+            (true, _) => Volume::Quiet,
+            (_, true) => Volume::Verbose,
+            _ => Volume::Normal,
+        }
+    }
+
     /// The releases that the command line tells.
     pub fn releases(&self) -> Releases {
         Releases { from: self.from.clone(), to: self.to.clone(), rights_explicit: false }

@@ -201,10 +201,23 @@ impl fmt::Display for At<'_> {
     }
 }
 
+/// How much is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Volume {
+    /// No notices.
+    Quiet,
+    /// Of messages that are alike the first twenty, and the number of the rest.
+    #[default]
+    Normal,
+    /// All of them, and each entry that is left out on request, so that what is kept of stderr names every mailbox that
+    /// did not come along.
+    Verbose,
+}
+
 /// The messages of one run, on stderr, and the status they add up to.
 pub struct Report {
     tool: &'static str,
-    quiet: bool,
+    volume: Volume,
     status: Status,
     alike: Vec<(&'static str, u64)>,
     /// What was refused, and what is to be known, where it is told at the end instead.
@@ -231,9 +244,9 @@ pub struct Told {
 pub const ALIKE: u64 = 20;
 
 impl Report {
-    /// Messages of `tool` go to stderr; notices only if not `quiet`.
-    pub fn new(tool: &'static str, quiet: bool) -> Report {
-        Report { tool, quiet, status: Status::Done, alike: Vec::new(), gathered: None, progress: None }
+    /// Messages of `tool` go to stderr, so many of them.
+    pub fn new(tool: &'static str, volume: Volume) -> Report {
+        Report { tool, volume, status: Status::Done, alike: Vec::new(), gathered: None, progress: None }
     }
 
     /// The name of the filter that speaks.
@@ -248,7 +261,12 @@ impl Report {
 
     /// Whether the user wants no notices.
     pub fn quiet(&self) -> bool {
-        self.quiet
+        self.volume == Volume::Quiet
+    }
+
+    /// How much is said.
+    pub fn volume(&self) -> Volume {
+        self.volume
     }
 
     /// Raises the status to `status` if it was better.
@@ -281,7 +299,7 @@ impl Report {
 
     /// Something about an entry that the administrator should know and that changes no status.
     pub fn notice(&mut self, at: At<'_>, kind: &'static str, detail: impl fmt::Display, mailbox: &[u8]) {
-        if !self.quiet {
+        if !self.quiet() {
             self.loss(at, kind, detail, mailbox);
         }
     }
@@ -298,9 +316,16 @@ impl Report {
         }
     }
 
+    /// An entry that is left out on request and counted under `why`.
+    pub fn left_out(&self, at: At<'_>, why: &'static str, mailbox: &[u8]) {
+        if self.volume == Volume::Verbose && self.gathered.is_none() {
+            self.line(format_args!("{at}: {why}: {}", Name(mailbox)));
+        }
+    }
+
     /// Something about the whole list that changes no status.
     pub fn remark(&mut self, text: impl fmt::Display) {
-        if !self.quiet {
+        if !self.quiet() {
             self.line(format_args!("{text}"));
         }
     }
@@ -326,7 +351,7 @@ impl Report {
     /// Shows how far a filter is that waits for the disk, twice a second and only on a terminal.
     pub fn progress(&mut self, count: u64, text: impl FnOnce(&Told) -> String) {
         // The clock is asked now and then only.
-        if !count.is_multiple_of(16) || self.quiet {
+        if !count.is_multiple_of(16) || self.quiet() {
             return;
         }
         let now = Instant::now();
@@ -378,6 +403,9 @@ impl Report {
     }
 
     fn first_of(&mut self, kind: &'static str) -> bool {
+        if self.volume == Volume::Verbose {
+            return true;
+        }
         match self.alike.iter_mut().find(|(known, _)| *known == kind) {
             Some((_, count)) => {
                 *count += 1;

@@ -283,6 +283,7 @@ fn open(source: Source) -> Result<(Open, Arc<str>), Stop> {
 pub fn cannot_run(program: &OsStr, name: &str, error: &io::Error) -> Stop {
     let bare = error.kind() == ErrorKind::NotFound && !program.as_bytes().contains(&b'/');
     let hint = match program.as_bytes() {
+        words if words.contains(&b' ') => ": the command and its words stand behind -- one by one, not quoted together",
         _ if !bare => "",
         b"ctl_mboxlist" => ": not in PATH; Debian has it in /usr/lib/cyrus/bin, others in /usr/cyrus/bin",
         _ => ": not in PATH",

@@ -21,7 +21,7 @@ const SMALL: u64 = 1000;
 
 /// What is counted, each under a first byte of its own, in the order in which it is shown; and whether its values are
 /// words of ours.
-const COUNTED: [(u8, &str, usize, bool); 8] = [
+const COUNTED: [(u8, &str, usize, bool); 9] = [
     (b'a', "Partitions", MANY, false),
     (b'b', "Types", MANY, true),
     (b'c', "Directories", MANY, true),
@@ -30,6 +30,7 @@ const COUNTED: [(u8, &str, usize, bool); 8] = [
     (b'f', "Hierarchies", FEW, false),
     (b'g', "Users with the most mailboxes", FEW, false),
     (b'h', "Rights", MANY, false),
+    (b'i', "Identifiers in the most ACLs", FEW, false),
 ];
 const PARTITION: u8 = b'a';
 const TYPE: u8 = b'b';
@@ -39,6 +40,7 @@ const DOMAIN: u8 = b'e';
 const HIERARCHY: u8 = b'f';
 const USER: u8 = b'g';
 const RIGHTS: u8 = b'h';
+const IDENTIFIER: u8 = b'i';
 
 /// Every name, with NUL for each dot, so that a mailbox is followed by what lies below it.
 const NAME: u8 = b'n';
@@ -71,8 +73,8 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Counts one entry.
-    pub fn add(&mut self, entry: &Entry<'_>) -> Result<(), Stop> {
+    /// Counts one entry; `goes` tells whether the target would take it.
+    pub fn add(&mut self, entry: &Entry<'_>, goes: bool) -> Result<(), Stop> {
         self.dialect = Some(entry.dialect);
         self.entries += 1;
         self.bytes += entry.bytes.len() as u64 + 1;
@@ -91,7 +93,7 @@ impl Summary {
             (Kind::Mailbox, _) => self.count(PARTITION, entry.partition())?,
             _ => {}
         }
-        self.add_place(entry)?;
+        self.add_place(entry, goes)?;
         self.add_acl(entry)
     }
 
@@ -171,7 +173,7 @@ impl Summary {
         counted
     }
 
-    fn add_place(&mut self, entry: &Entry<'_>) -> Result<(), Stop> {
+    fn add_place(&mut self, entry: &Entry<'_>, goes: bool) -> Result<(), Stop> {
         let kind = entry.kind();
         if kind == Kind::Remote && entry.server().is_none() {
             self.odd("remote mailbox without server!partition", entry);
@@ -184,7 +186,7 @@ impl Summary {
             self.odd("blanks around a partition: mbx-parse --to takes them off", entry);
         }
         let has_id = entry.member(Member::Uniqueid).is_some_and(|id| !id.is_empty());
-        if kind == Kind::Mailbox && !has_id && self.to.as_ref().is_some_and(|to| to.dialect().has_uniqueids()) {
+        if goes && kind == Kind::Mailbox && !has_id && self.to.as_ref().is_some_and(|to| to.dialect().has_uniqueids()) {
             self.unfilled += 1;
         }
         if entry.dialect.tells_directory() && kind == Kind::Mailbox {
@@ -208,6 +210,7 @@ impl Summary {
             let identifier = if negative { &pair.identifier[1..] } else { pair.identifier };
             owned |= !negative && !pair.rights.is_empty() && owner.is_some_and(|owner| owner.is(identifier));
             self.count(RIGHTS, pair.rights)?;
+            self.count(IDENTIFIER, identifier)?;
             nameless |= identifier.is_empty();
             if !identifier.is_empty() && !is_everybody(identifier) {
                 self.meet(identifier, b"", IN_ACL)?;

@@ -488,6 +488,33 @@ fn after_twenty_alike_the_rest_are_counted() {
     ran.says("1,214 more: no partition").says("1,234 in, 0 out, 1,234 refused");
 }
 
+/// A mailbox that does not come along has a line that says so, however many they are.
+#[test]
+fn verbose_names_each_that_does_not_come_along() {
+    let dropped = |n| format!("user.b{n}\tdefault\tb\tlrs\t\nDELETED.user.b{n}.5F0A1B2C\tdefault\tb\tlrs\t\n");
+    let refused = |n| format!("user.c{n}\n");
+    let all: String = (0..30).map(dropped).chain((0..30).map(refused)).collect();
+    let options = ["-v", "--drop", "deletedprefix", "--reject", "/dev/null"];
+    let ran = run("parse", &options, all.as_bytes()).expect(1);
+    assert!(!ran.err.contains(" more: "), "{}", ran.err);
+    for n in 0..30 {
+        let (line, behind): (u32, u32) = (2 * n + 2, n + 61);
+        assert!(
+            ran.err.contains(&format!("stdin:{line}: DELETED dropped: DELETED.user.b{n}.5F0A1B2C\n")),
+            "{}",
+            ran.err
+        );
+        let refused = |line: &str| {
+            line.contains(&format!("stdin:{behind}: no partition")) && line.ends_with(&format!(": user.c{n}"))
+        };
+        assert!(ran.err.lines().any(refused), "{}", ran.err);
+    }
+    let (read, written, _) = stage::account(&ran.err);
+    let named = ran.err.lines().filter(|line| line.contains("stdin:")).count() as u64;
+    assert_eq!(read - written, named, "{}", ran.err);
+    run("parse", &["-q", "-v"], b"").expect(2);
+}
+
 #[test]
 fn quiet_keeps_losses() {
     let list = b"user.a\tdefault\ta\tlrs\t\nDELETED.user.b.5F0A1B2C\tdefault\tb\tlrs\t\n";

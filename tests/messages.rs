@@ -93,6 +93,15 @@ const TABLE: &[(&str, i32, &[&str])] = &[
     // Commands.
     ("PATH=${PATH%%:*} mbx-parse -- ctl_mboxlist -d", 2, &["ctl_mboxlist", "not in PATH", "/usr/lib/cyrus/bin"]),
     ("PATH=${PATH%%:*} mbx-count-guard --to 2.2.13 list -- ctl_mboxlist -u", 2, &["ctl_mboxlist", "not in PATH"]),
+    ("mbx-parse -- 'cat list'", 2, &["cannot run 'cat list'", "one by one", "not quoted together"]),
+    ("mbx-parse --seal ctl_mboxlist -d", 2, &["'-d'", "behind a -- of its own", "mbx-parse --seal -- ctl_mboxlist -d"]),
+    ("mbx-count-guard --to 2.2.13 list -- true", 1, &["true", "read nothing", "is it what loads the list?"]),
+    ("mbx-parse --seal list | mbx-count-guard --sealed", 0, &["nobody told --to", "was not asked"]),
+    (
+        "sed 's/\"lrs\"/&,\"ann\":\"l\"/' json | mbx-acl-rewrite --id bob=ann",
+        1,
+        &["stdin:2", "two identifiers that become one", "ann", "--drop-id"],
+    ),
     ("mbx-parse -- sh -c 'cat list; exit 3'", 1, &["exit status: 3", "cannot be trusted", "what it said"]),
     ("mbx-count-guard --to 2.2.13 list -- sh -c 'cat >/dev/null; echo no >&2'", 1, &["complained", "lines: 1"]),
     // The order of things.

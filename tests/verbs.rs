@@ -180,7 +180,7 @@ fn a_type_that_the_old_server_did_not_have_is_refused() {
     to("2.5.17", "3.0.18").expect(0).writes(line);
     let sealed = run("parse", &["--from", "2.5.17", "--to", "3.6.1", "--seal"], line).expect(0).out;
     assert!(run("count-guard", &["--sealed"], &sealed).expect(1).says("no uniqueid").err.contains("1 refused"));
-    let json = br#"{"user.a.x":{"mbtype":"j","partition":"p","acl":{},"uniqueid":"1","uidvalidity":"1","createdmodseq":"1","foldermodseq":"1"}}"#;
+    let json = br#"{"user.a.x":{"mbtype":"j","partition":"p","acl":{},"uniqueid":"0123456789abcdef","uidvalidity":"1","createdmodseq":"1","foldermodseq":"1"}}"#;
     run("parse", &["--from", "3.6.1", "--to", "3.8.7"], json).expect(1).says("(jmap notification came later");
     run("parse", &["--from", "3.8.7", "--to", "3.8.7"], json).expect(0);
 }

@@ -5,7 +5,7 @@ use mbxtools::convert::{Converted, Converter};
 use mbxtools::dialect::{Detected, detect, json, text};
 use mbxtools::entry::{Entry, Kind, Member, Members};
 use mbxtools::hold::{Kept, kept, record_of, same_mbtype};
-use mbxtools::outcome::{Account, At, Groups, Report};
+use mbxtools::outcome::{Account, At, Groups, Report, Volume};
 use mbxtools::seal::Releases;
 use mbxtools::summary::Summary;
 use mbxtools::table::{Format, Rows};
@@ -37,7 +37,7 @@ pub const AT: At<'_> = At { file: "fuzz", line: 1 };
 
 /// Messages go to stderr, which `make fuzz` closes.
 pub fn report() -> Report {
-    Report::new("fuzz", false)
+    Report::new("fuzz", Volume::Normal)
 }
 
 /// A file that is nowhere, with these bytes.
@@ -93,7 +93,7 @@ pub fn look(entry: &Entry<'_>, choice: u8) {
     match usize::from(choice) / (RELEASES.len() + 1) {
         0 => {
             let mut summary = Summary::default();
-            summary.add(entry).expect("no I/O here");
+            summary.add(entry, true).expect("no I/O here");
             let (refused, noticed) = (Groups::default(), Groups::default());
             summary.show(&refused, &noticed, &Account::default(), &mut io::sink()).expect("no I/O here");
         }

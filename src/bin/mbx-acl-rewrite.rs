@@ -358,7 +358,11 @@ impl Filter for Rewrite {
         {
             return Ok(Verdict::Refuse(Refusal::with(
                 "two identifiers that become one",
-                format_args!("{}: JSON holds one, and the loader takes the last", Name(&twice)),
+                format_args!(
+                    "{}: JSON holds one, and the loader takes the last; --drop-id one of the old ones, and --grant what \
+                     it had",
+                    Name(&twice)
+                ),
             )));
         }
         if self.unsettled {
@@ -433,7 +437,7 @@ impl Filter for Rewrite {
 }
 
 fn main() -> ExitCode {
-    main_of("mbx-acl-rewrite", |options: &Options| options.common.quiet, rewrite)
+    main_of("mbx-acl-rewrite", |options: &Options| &options.common, rewrite)
 }
 
 fn rewrite(options: Options, report: &mut Report) -> Result<Account, Stop> {

@@ -456,7 +456,7 @@ impl Filter for Check {
 }
 
 fn main() -> ExitCode {
-    main_of("mbx-check-paths", |options: &Options| options.common.quiet, check)
+    main_of("mbx-check-paths", |options: &Options| &options.common, check)
 }
 
 fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {

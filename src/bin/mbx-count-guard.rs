@@ -250,7 +250,7 @@ impl Filter for Guard {
 }
 
 fn main() -> ExitCode {
-    main_of("mbx-count-guard", |options: &Options| options.common.quiet, guard)
+    main_of("mbx-count-guard", |options: &Options| &options.common, guard)
 }
 
 fn guard(options: Options, report: &mut Report) -> Result<Account, Stop> {

@@ -170,7 +170,7 @@ impl Filter for MkMeta {
 }
 
 fn main() -> ExitCode {
-    main_of("mbx-mkmeta", |options: &Options| options.common.quiet, mkmeta)
+    main_of("mbx-mkmeta", |options: &Options| &options.common, mkmeta)
 }
 
 fn mkmeta(options: Options, report: &mut Report) -> Result<Account, Stop> {

@@ -227,7 +227,7 @@ impl Filter for Parse {
         if !matches!(verdict, Verdict::Drop(_)) {
             match &mut self.view {
                 View::Nothing => {}
-                View::Summary(summary) => summary.add(entry)?,
+                View::Summary(summary) => summary.add(entry, !matches!(verdict, Verdict::Refuse(_)))?,
                 View::Rows(rows) => rows.write(entry)?,
             }
         }
@@ -247,7 +247,7 @@ impl Filter for Parse {
 }
 
 fn main() -> ExitCode {
-    main_of("mbx-parse", |options: &Options| options.common.quiet, parse)
+    main_of("mbx-parse", |options: &Options| &options.common, parse)
 }
 
 fn parse(options: Options, report: &mut Report) -> Result<Account, Stop> {

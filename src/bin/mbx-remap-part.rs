@@ -206,7 +206,7 @@ impl Filter for Remap {
 }
 
 fn main() -> ExitCode {
-    main_of("mbx-remap-part", |options: &Options| options.common.quiet, remap)
+    main_of("mbx-remap-part", |options: &Options| &options.common, remap)
 }
 
 fn remap(options: Options, report: &mut Report) -> Result<Account, Stop> {
