@@ -151,7 +151,11 @@ impl Mover {
         if !missing.is_empty() {
             return Ok(Err(Refusal::with(
                 "no file to move, nor one that is moved",
-                format_args!("{}; mbx-check-paths leaves such mailboxes out", missing.join(", ")),
+                format_args!(
+                    "{}; mbx-check-paths leaves such mailboxes out, and finds those that are hashed as on the old host \
+                     (--old-conf)",
+                    missing.join(", ")
+                ),
             )));
         }
         if !differ.is_empty() {

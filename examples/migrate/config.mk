@@ -1,4 +1,4 @@
-# What the migration is. Copy this directory, edit this file, then: make plan. No blanks behind a value.
+# What the migration is. Copy this directory, edit this file, then: make plan.
 
 # --- The old server ---
 # Its Cyrus release, whole: 2.2.13, not 2.2.
@@ -27,13 +27,15 @@ MASTER_PID = /run/cyrus-master.pid
 MAP =
 # Left out, see mbx-parse(1): tombstone,intermediate,remote,deletedprefix,reserve
 DROP =
-# Options of mbx-acl-rewrite(1), such as --deleteright d. no: rights stay as they are.
+# Options of mbx-acl-rewrite(1), such as --deleteright d or --grant cyrus=lrswipkxtea; rights are made those of RFC 4314
+# in any case. no: they stay as they are, and identifiers, too.
 ACL =
 
 # --- When to stop ---
-# At least so many mailboxes: count them on the old server.
+# At least so many mailboxes must come through: those of the old server, less those that are left out.
 MIN = 32000
-# So many names of the last good rehearsal may be gone (a number, or 1%).
+# So many names of the last good rehearsal may be gone (a number, or 1%). If more are meant to be: rm
+# work/rehearsed.list, and make rehearse.
 MAX_LOST = 1%
 # So many mailboxes may have no cyrus.header (a number, or 1%).
 MAX_MISSING = 0

@@ -36,6 +36,12 @@ since() {
     test "${1%%.*}" -gt "$2" || { test "${1%%.*}" -eq "$2" && test "${rest%%[!0-9]*}" -ge "$3"; }
 }
 
+# The beginning and the end of a log, and where all of it is.
+shown() {
+    head -n 20 "$1"
+    test "$(wc -l <"$1")" -le 20 || { echo "... (all $(wc -l <"$1") lines in $1)" && tail -n 1 "$1"; }
+}
+
 quoted() { printf "'%s'" "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")"; }
 
 # The database of the new server.
@@ -48,11 +54,6 @@ db() {
 # The list of the old server, as it came and sealed for the new one.
 
 take() {
-    mkdir -p "$W"
-    case $(id -un) in
-    root | "$CYRUS_USER") ;;
-    *) die "run make as root or as $CYRUS_USER: nobody else can read the spool and write the list" ;;
-    esac
     for file in "$OLD_CONF" "$NEW_CONF"; do
         test -r "$file" || die "$file: cannot be read; config.mk tells where it is"
     done
@@ -60,11 +61,11 @@ take() {
         die "the old server's list was not printed: status $? of: $DUMP"
     mv "$W/old.dump.new" "$W/old.dump"
     # 1 also tells of refused entries; whether the list is whole stands at its end.
-    mbx-parse --from "$FROM" --to "$TO" ${DROP:+--drop "$DROP"} --seal --reject "$W/refused.by-release" \
+    mbx-parse -v --from "$FROM" --to "$TO" ${DROP:+--drop "$DROP"} --seal --reject "$W/refused.by-release" \
         "$W/old.dump" >"$W/old.list.new" 2>"$W/take.log" || true
     case $(tail -n 1 "$W/old.list.new") in
     '!mbx-end '*) mv "$W/old.list.new" "$W/old.list" ;;
-    *) cat "$W/take.log" >&2; die "the old server's list is not whole, or not of $FROM: see above, and $W/old.dump" ;;
+    *) shown "$W/take.log" >&2; die "the old server's list is not whole, or not of $FROM: see above, and $W/old.dump" ;;
     esac
 }
 
@@ -83,22 +84,27 @@ partitions() {
     done
 }
 
-# kind, old directory, new directory, new partition: of partitions with their metadata and archives, and of users' files
+# kind, old directory, new directory, new partition: of partitions with their metadata and archives, and of users' files.
+# What the old host does not have at all is `new', and has nothing for its old directory: it is emptied with each copy,
+# for what stands there is left of a load that was undone. In place, where nothing is copied, it has `-'.
 copies() {
     partitions >"$W/partitions.new"
     twice=$(cut -f 2 "$W/partitions.new" | sort | uniq -d | head -n 1)
     test -z "$twice" ||
         die "MAP makes $twice of more than one partition: rsync --delete would remove the one as it copies the other"
+    mkdir -p "$W/nothing"
     while IFS=$tab read -r old new; do
+        nothing=$PWD/$W/nothing
         for kind in partition metapartition archivepartition; do
             here=$(conf "$kind-$old" "$OLD_CONF")
             there=$(conf "$kind-$new" "$NEW_CONF")
+            test "$kind" != partition || ! is_in_place "$here" "$there" || nothing=-
             case $kind,$here,$there in
             partition,,*)
                 die "$OLD_CONF: no partition-$old, but the list has mailboxes in it: is it the old host's imapd.conf?" ;;
             partition,*,) die "$NEW_CONF: no partition-$new, which partition $old is to become: see MAP in config.mk" ;;
             *,,) ;;
-            *,,*) printf 'new\t-\t%s\t%s\n' "$there" "$new" ;;
+            *,,*) printf 'new\t%s\t%s\t%s\n' "$nothing" "$there" "$new" ;;
             *,*,) die "$NEW_CONF: no $kind-$new, but the old host has $kind-$old: declare one" ;;
             *) printf '%s\t%s\t%s\t%s\n' "$kind" "$here" "$there" "$new" ;;
             esac
@@ -126,12 +132,18 @@ switch_of() {
 
 from() { printf '%s%s/' "${OLD:+$OLD:}" "$1"; }
 
+# An upgrade in place has nothing to copy.
+is_in_place() { test "$OLD$1" = "$2"; }
+
 # rsyncs OPTION...: the copies as commands, one a line
 rsyncs() {
     while IFS=$tab read -r kind here there _; do
-        # An upgrade in place has nothing to copy.
-        test "$kind" = new || test "$OLD$here" = "$there" ||
-            echo "$RSYNC${1:+ $*} $(quoted "$(from "$here")") $(quoted "$there/")"
+        case $kind,$here in
+        new,-) ;;
+        # Not -a, which would give the root to whoever runs this.
+        new,*) echo "rsync -r --delete --exclude=/lost+found${1:+ $*} $(quoted "$here/") $(quoted "$there/")" ;;
+        *) is_in_place "$here" "$there" || echo "$RSYNC${1:+ $*} $(quoted "$(from "$here")") $(quoted "$there/")" ;;
+        esac
     done <"$W/copies"
 }
 
@@ -160,10 +172,13 @@ copy() {
     all_copies
     test "$COPY" = yes || { touch "$W/copied"; return; }
     stopped
+    nobody_lives_here
     while IFS=$tab read -r kind _ there _; do
         case $kind in
+        new | *partition) test -d "$there" || die "$there: is not there. Mount it, or make it if it is to be new" ;;
+        esac
+        case $kind in
         *partition)
-            test -d "$there" || die "$there: is not there. Mount it, or make it if it is to be new"
             test ! -e "$W/copied" || test -n "$(find "$there/." ! -name . -prune -type d ! -name lost+found)" ||
                 die "$there held mailboxes at the last rehearsal and is empty now: is the disk mounted?"
             ;;
@@ -175,6 +190,25 @@ copy() {
         sh -c "$line" </dev/null || test $? -eq 24 || die "failed: $line"
     done <"$W/rsync.sh"
     touch "$W/copied"
+}
+
+# A server that lives here already, whose mail a copy would remove: what this host's own list has in these partitions.
+nobody_lives_here() {
+    db=$(db)
+    test -e "$db" || return 0
+    mbx-parse -q --allow-empty --format tsv -- $AS_CYRUS "$CYRUS_BIN/ctl_mboxlist" -C "$NEW_CONF" -d >"$W/own.tsv" ||
+        die "$db, this host's own list, cannot be read, see above. Before anything is copied over its mailboxes:" \
+            'move it away if nobody wants it'
+    while IFS=$tab read -r kind here there of; do
+        if test "$kind" = partition && ! is_in_place "$here" "$there"; then
+            awk -F '\t' -v of="$of" 'NR > 1 && $3 == "" && $4 == of { print $1 }' "$W/own.tsv"
+        fi
+    done <"$W/copies" >"$W/own"
+    test ! -s "$W/own" || {
+        head -n 5 "$W/own" >&2
+        die "this host has a list of its own, $db, with $(wc -l <"$W/own") mailboxes in the partitions that are copied (all" \
+            "in $W/own): the copy would remove their mail. If nobody wants them: move $db away, and make rehearse again"
+    }
 }
 
 # The copies that there is something to make of.
@@ -199,7 +233,8 @@ synced() {
     test ! -s "$W/differences" || {
         head -n 10 "$W/differences" >&2
         die "the old host's disks and the copy differ in $(wc -l <"$W/differences") files (all in $W/differences):" \
-            'stop the old server, make rehearse, and make load again; or MAP is another than it was then'
+            'stop the old server, make rehearse, and make load again; or the copy was changed here, or MAP is another than it' \
+            'was then'
     }
 }
 
@@ -318,19 +353,23 @@ moves() {
 make_list() {
     fill=
     if since "$TO" 3 6 && ! since "$FROM" 3 6; then fill=--fill; fi
-    if test "$ACL" = no || ! since "$TO" 2 3; then set -- "$1" cat; else set -- "$1" mbx-acl-rewrite $ACL; fi
+    if test "$ACL" = no || ! since "$TO" 2 3; then set -- "$1" cat; else set -- "$1" mbx-acl-rewrite --rfc4314 $ACL; fi
     list=$1
     shift
-    cat "$W/take.log" >&2
+    shown "$W/take.log" >&2
     baseline=
     test ! -e "$W/rehearsed.list" || baseline="--baseline $W/rehearsed.list --max-lost $MAX_LOST"
     mbx-remap-part $MAP -C "$NEW_CONF" <"$W/old.list" |
         "$@" |
         mbx-check-paths -C "$NEW_CONF" --old-conf "$OLD_CONF" $fill --max-missing "$MAX_MISSING" \
             --missing "$W/missing" --reject "$W/refused.by-disk" --report "$W/places.tsv" |
-        mbx-count-guard --sealed --min "$MIN" $baseline >"$list.new" ||
-        die "the list was not let out, see above. Nothing was loaded. Thresholds are in config.mk;" \
-            "if mailboxes of the last rehearsal are meant to be gone: rm $W/rehearsed.list, and make rehearse"
+        mbx-count-guard --sealed --min "$MIN" $baseline >"$list.new" 2>"$W/guard.log" || {
+        cat "$W/guard.log" >&2
+        ! grep -q -e '--max-lost' "$W/guard.log" ||
+            say "if these mailboxes of the last rehearsal are meant to be gone: rm $W/rehearsed.list, and make rehearse"
+        die 'the list was not let out, see above. Nothing was loaded. Thresholds are in config.mk'
+    }
+    cat "$W/guard.log" >&2
     for by in release disk; do
         test ! -s "$W/refused.by-$by" || mbx-parse -q --allow-empty --format tsv "$W/refused.by-$by" | sed 1d
     done | cut -f 1 >"$W/refused"
@@ -340,8 +379,9 @@ make_list() {
             "the old server, or allow MAX_REFUSED = $(wc -l <"$W/refused") in config.mk"
     }
     moves "$W/places.tsv" "$W/night.tsv"
-    # What would be done on metapartitions, and can it be done?
-    metadata -n <"$list.new"
+    # What would be done on metapartitions, where the copy is now, and can it be done?
+    (metadata -n --old-conf "$OLD_CONF" <"$list.new") 2>"$W/metadata" || { cat "$W/metadata" >&2; exit 1; }
+    tail -n 1 "$W/metadata" >&2
     mv "$list.new" "$list"
 }
 
@@ -359,7 +399,9 @@ rehearse() { make_list "$W/rehearsed.list"; }
 
 rehearsed() {
     test ! -e "$W/arranging" || half_way
-    say "rehearsed: $W/rehearsed.list is what would be loaded; left out: $W/refused, $W/missing"
+    say "rehearsed: $W/rehearsed.list is what would be loaded; left out: $W/refused, $W/missing." \
+        "$(awk -F '\t' '$3 != $4' "$W/night.tsv" | wc -l) directories and files that must move ($W/night.tsv) are moved by" \
+        'make load'
 }
 
 final() {
@@ -375,11 +417,17 @@ final() {
 # Refuses while a server works on what is to be changed, or would undo it when it starts.
 stopped() {
     dir=$(conf configdirectory "$NEW_CONF")
-    pid=$(cat "$MASTER_PID" 2>/dev/null) || pid=
-    if test -n "$pid" && test -d "/proc/${pid%%[!0-9]*}"; then
-        die "a master runs here ($MASTER_PID: $pid): stop it"
+    if test -e "$MASTER_PID"; then
+        pid=$(cat "$MASTER_PID") || die "$MASTER_PID: cannot be read: does a master run here?"
+        test -z "$pid" || test ! -d "/proc/${pid%%[!0-9]*}" || die "a master runs here ($MASTER_PID: $pid): stop it"
     fi
-    # Where there is no pid file: who listens, and who has the list open?
+    # Where there is no pid file: a master of this imapd.conf, who listens, and who has the list open?
+    find /proc/[0-9]*/exe -lname '*cyr*master*' 2>/dev/null | while IFS=/ read -r _ _ pid _; do
+        its=$(tr '\0' '\n' <"/proc/$pid/cmdline" |
+            awk 'its { print; exit } /^-C./ { print substr($0, 3); exit } $0 == "-C" { its = 1 }')
+        if test "${its:-/etc/imapd.conf}" -ef "$NEW_CONF"; then echo "$pid"; fi
+    done >"$W/masters"
+    test ! -s "$W/masters" || die "a master runs here with $NEW_CONF, process $(cat "$W/masters"): stop it"
     socket=$(awk -v dir="$dir/socket/" 'index($8, dir) == 1 { print $8; exit }' /proc/net/unix)
     test -z "$socket" || die "a server listens at $socket: stop it"
     open=$(find /proc/[0-9]*/fd -lname "$(db)" 2>/dev/null | head -n 1) || true
@@ -461,12 +509,14 @@ rollback() {
     stopped
     db=$(db)
     if test -e "$W/switched" || { test -e "$W/arranged" && test ! -e "$db.new"; }; then
+        test ! -e "$db.undone" || $AS_CYRUS mv "$db.undone" "$db.undone.$(date -r "$db.undone" +%Y%m%d%H%M%S)"
         $AS_CYRUS mv "$db" "$db.undone"
         test ! -e "$db.before" || $AS_CYRUS mv "$db.before" "$db"
         say "rolled back: the list that was loaded is $db.undone. What users did here since the load is not on the old" \
             'server: mail that was delivered, flags, folders, subscriptions and scripts. Look for it before you copy again,' \
             'for the next make rehearse removes it from this host. The old server is as it was stopped: start it'
     elif test -e "$W/arranging"; then
+        $AS_CYRUS rm -f "$db.new"
         say "given up: $db was not touched. make rehearse brings the old server's directories again"
     else
         die 'nothing was loaded: there is nothing to undo'
@@ -480,10 +530,10 @@ rollback() {
 plan() {
     copies >"$W/copies.new"
     mv "$W/copies.new" "$W/copies"
-    printf '== The list of %s\n' "$FROM"
-    mbx-parse -q --from "$FROM" --summary "$W/old.dump"
-    printf '\n== What %s cannot hold, and what is left out\n' "$TO"
-    cat "$W/take.log"
+    printf '== The list of %s, and what %s makes of it\n' "$FROM" "$TO"
+    mbx-parse -q --from "$FROM" --to "$TO" ${DROP:+--drop "$DROP"} --summary "$W/old.dump" || test $? -eq 1
+    printf '\n== The same by name: what is refused, what is left out, what there is to know\n'
+    shown "$W/take.log"
     printf '\n== What is copied; what the old host does not have is removed from this one\n'
     rsyncs
     mbx-remap-part -q $MAP -C "$NEW_CONF" <"$W/old.list" |
@@ -497,16 +547,33 @@ plan() {
     awk -F '\t' '$2 != $4 { print $2 " -> " $4 }' "$W/plan.tsv" >"$W/moves"
     head -n 20 "$W/moves"
     awk -F '\t' '$2 != $4 { n++; if ($3 != $4) m++ }
-        END { printf "%d directories and files; %d of them only by the copies above, %d are moved by make load\n", n, n - m, m }' \
+        END { printf "%d directories and files, if they are there; %d of them only by the copies above, %d are moved by make load\n", n, n - m, m }' \
         "$W/plan.tsv"
+    while IFS=$tab read -r old new; do
+        there=$(conf "metapartition-$new" "$NEW_CONF")
+        test -z "$there" || test -n "$(conf "metapartition-$old" "$OLD_CONF")" ||
+            echo "metapartition_files of partition $new: $there, moved there by make load"
+    done <"$W/partitions"
     printf '\n== What users will see\n'
+    default username_tolower yes yes 'userids become lower case: whoever has upper case in the name loses INBOX and rights'
+    default delete_mode immediate delayed 'deleted mailboxes stay below DELETED until cyr_expire takes them'
     default altnamespace no yes 'folders stand beside INBOX, not below it'
     default unixhierarchysep no yes 'the hierarchy separator is a slash, not a dot'
-    default delete_mode immediate delayed 'deleted mailboxes stay below DELETED until cyr_expire takes them'
+    if is_on unixhierarchysep "$OLD_CONF" "$FROM" && ! is_on unixhierarchysep "$NEW_CONF" "$TO"; then
+        dotted=$(mbx-parse -q --format tsv "$W/old.list" | cut -f 1 | grep -c '\^') || true
+        test "$dotted" -eq 0 || printf '%s\n' "  and $dotted mailboxes have a dot in a part of their name (^ in the list): LIST does" \
+            '  not show these then: keep unixhierarchysep: yes'
+    fi
     printf 'The old server has this as the left value, the new one as the right; to keep the left set it in %s\n' "$NEW_CONF"
 }
 
-# default OPTION BEFORE SINCE MEANING: whose default changed at 3.0
+# is_on SWITCH FILE RELEASE: of one that is on from 3.0 on if nobody says otherwise
+is_on() {
+    value=$(conf "$1" "$2")
+    if test -z "$value"; then since "$3" 3 0; else test "$(switch_of "$value")" = yes; fi
+}
+
+# default OPTION BEFORE SINCE MEANING: what nobody says, before 3.0 and since
 default() {
     old=$(conf "$1" "$OLD_CONF")
     new=$(conf "$1" "$NEW_CONF")
@@ -514,6 +581,14 @@ default() {
     if since "$TO" 3 0; then new=${new:-$3}; else new=${new:-$2}; fi
     test "$(switch_of "$old")" = "$(switch_of "$new")" || printf '%s: %s -> %s (%s)\n' "$1" "$old" "$new" "$3: $4"
 }
+
+case $1 in conf) "$@"; exit ;; esac
+
+case $(id -un) in
+root | "$CYRUS_USER") ;;
+*) die "run make as root or as $CYRUS_USER: nobody else can read the spool and write the list" ;;
+esac
+case $COPY in yes | no) ;; *) die "COPY is yes or no, not $COPY: see config.mk" ;; esac
 
 # A second make here would take a list while the first loads it. The make that works here leaves its number; one that
 # was killed leaves it too, so the number must be that of a make that lives.
@@ -527,4 +602,4 @@ until (set -C && echo "$PPID" >"$W/make.pid") 2>/dev/null; do
     rm -f "$W/make.pid"
 done
 
-"$@"
+"$1"

@@ -213,7 +213,14 @@ impl Check {
         }
         match best {
             (0, _) => "; the first of them stand in no other declared partition either".to_string(),
-            (found, place) => format!("; {found} of the first {} stand {place}", partition.samples.len()),
+            (found, place) => {
+                // Told already, it is another host's.
+                let hint = match place.contains("hashed otherwise") && self.options.old_conf.is_none() {
+                    true => ": --old-conf tells how the old host hashed",
+                    false => "",
+                };
+                format!("; {found} of the first {} stand {place}{hint}", partition.samples.len())
+            }
         }
     }
 }
