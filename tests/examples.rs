@@ -39,8 +39,16 @@ fn night() -> Sandbox {
     sandbox.write("meta.conf", meta + "metapartition_files: header index\n");
     std::fs::create_dir(sandbox.path().join("lib")).unwrap();
     std::fs::create_dir(sandbox.path().join("bin")).unwrap();
-    for dir in ["lib/user", "lib/quota", "lib/domain", "lib/sieve", "old/lib/user/a", "old/lib/quota", "old/lib/sieve"]
-    {
+    for dir in [
+        "lib/user",
+        "lib/quota",
+        "lib/domain",
+        "lib/sieve",
+        "old/lib/user/a",
+        "old/lib/quota",
+        "old/lib/domain",
+        "old/lib/sieve",
+    ] {
         std::fs::create_dir_all(sandbox.path().join(dir)).unwrap();
     }
     sandbox.write("old/lib/user/a/alice.sub", "user.alice.Sent\t\n");

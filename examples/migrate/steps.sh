@@ -440,8 +440,8 @@ stopped() {
             on && /^[ \t]*}/ { on = 0 }' "$CYRUS_CONF") || die "$CYRUS_CONF: cannot be read; CYRUS_CONF in config.mk tells where it is"
         test -z "$pushes" ||
             die "$CYRUS_CONF:$pushes: START runs ctl_mboxlist -m, and servername is '$new' here, '$old' on the old host:" \
-                'mailboxes that the mupdate master knows by the other name would be deleted. Take the line out, rename' \
-                'the back end in the murder (mbx-remap-part --server), and put the line back'
+                'mailboxes that the mupdate master knows by the other name would be deleted. Take the line out. When the list' \
+                'is loaded, ctl_mboxlist -m -a gives the master the new name; then put the line back: mbx-migrate(7), A MURDER'
     fi
 }
 
@@ -514,7 +514,8 @@ rollback() {
         test ! -e "$db.before" || $AS_CYRUS mv "$db.before" "$db"
         say "rolled back: the list that was loaded is $db.undone. What users did here since the load is not on the old" \
             'server: mail that was delivered, flags, folders, subscriptions and scripts. Look for it before you copy again,' \
-            'for the next make rehearse removes it from this host. The old server is as it was stopped: start it'
+            'for the next make rehearse removes it from this host. The old server is as it was stopped: start it. If it is a' \
+            'back end of a murder and had another servername, read mbx-migrate(7), A MURDER, before you do'
     elif test -e "$W/arranging"; then
         $AS_CYRUS rm -f "$db.new"
         say "given up: $db was not touched. make rehearse brings the old server's directories again"

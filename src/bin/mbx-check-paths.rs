@@ -189,7 +189,8 @@ impl Check {
     /// What to say about a partition of which more than half is missing: where its mailboxes are instead.
     fn elsewhere(&self, name: &[u8], partition: &Partition) -> String {
         let Some(layout) = &self.layout else { return String::new() };
-        let mut best: (usize, String) = (0, String::new());
+        // How many, where, and whether hashed otherwise.
+        let mut best: (usize, String, bool) = (0, String::new(), false);
         for (other, roots) in self.roster.all() {
             for (hash, what) in [(Hash::None, "flat"), (Hash::Basic, "hashimapspool"), (Hash::Full, "fulldirhash")] {
                 if other == name && hash == layout.hash {
@@ -207,15 +208,14 @@ impl Check {
                     .filter(|(mailbox, by_id)| stands_in(&layout, roots, mailbox, by_id.as_deref()))
                     .count();
                 if found > best.0 {
-                    best = (found, place);
+                    best = (found, place, hash != layout.hash);
                 }
             }
         }
         match best {
-            (0, _) => "; the first of them stand in no other declared partition either".to_string(),
-            (found, place) => {
-                // Told already, it is another host's.
-                let hint = match place.contains("hashed otherwise") && self.options.old_conf.is_none() {
+            (0, ..) => "; the first of them stand in no other declared partition either".to_string(),
+            (found, place, hashed) => {
+                let hint = match hashed && self.options.old_conf.is_none() {
                     true => ": --old-conf tells how the old host hashed",
                     false => "",
                 };
