@@ -494,6 +494,19 @@ fn what_is_there_but_no_header_is_refused_or_trouble() {
     }
 }
 
+/// Headers that are kept apart no more are not lost, and where they are is told.
+#[test]
+fn headers_under_a_metapartition_that_does_not_hold_them_are_told() {
+    let sandbox = Sandbox::of("2.4.22", "meta");
+    let dump = read("2.4.22/meta/dump.txt");
+    let conf = String::from_utf8(sandbox.read("old.conf")).unwrap();
+    let conf = sandbox.write("new.conf", conf.replace("metapartition_files: header", "metapartition_files:"));
+    run("check-paths", &["-C", &conf, "--from", "2.4.22"], &dump)
+        .expect(1)
+        .says("of the first 20 stand under ")
+        .says("spool/meta-default: metapartition_files of -C has no word header");
+}
+
 /// The same answers in the same order, however many are asked at a time.
 #[test]
 fn many_jobs_say_what_one_says() {

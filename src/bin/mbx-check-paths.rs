@@ -189,8 +189,12 @@ impl Check {
     /// What to say about a partition of which more than half is missing: where its mailboxes are instead.
     fn elsewhere(&self, name: &[u8], partition: &Partition) -> String {
         let Some(layout) = &self.layout else { return String::new() };
-        // How many, where, and whether hashed otherwise.
-        let mut best: (usize, String, bool) = (0, String::new(), false);
+        let standing = |layout: &Layout, roots: &[&Path]| {
+            let samples = partition.samples.iter();
+            samples.filter(|(mailbox, by_id)| stands_in(layout, roots, mailbox, by_id.as_deref())).count()
+        };
+        // How many, where, and what to do.
+        let mut best = (0, String::new(), "");
         for (other, roots) in self.roster.all() {
             for (hash, what) in [(Hash::None, "flat"), (Hash::Basic, "hashimapspool"), (Hash::Full, "fulldirhash")] {
                 if other == name && hash == layout.hash {
@@ -201,31 +205,32 @@ impl Check {
                     (false, true) => format!("in partition {}", Name(other)),
                     (false, false) => format!("in partition {}, hashed otherwise ({what})", Name(other)),
                 };
-                let layout = layout.with_hash(hash);
-                let found = partition
-                    .samples
-                    .iter()
-                    .filter(|(mailbox, by_id)| stands_in(&layout, roots, mailbox, by_id.as_deref()))
-                    .count();
+                let hint = match hash != layout.hash && self.options.old_conf.is_none() {
+                    true => ": --old-conf tells how the old host hashed",
+                    false => "",
+                };
+                let found = standing(&layout.with_hash(hash), &[roots.of(MetaFile::Header), &roots.data]);
                 if found > best.0 {
-                    best = (found, place, hash != layout.hash);
+                    best = (found, place, hint);
+                }
+            }
+            // Where headers were kept apart before, or are on the old host.
+            for root in roots.meta.iter().filter(|root| other == name && *root != roots.of(MetaFile::Header)) {
+                let found = standing(layout, &[root]);
+                if found > best.0 {
+                    best = (found, format!("under {}", show(root)), ": metapartition_files of -C has no word header");
                 }
             }
         }
         match best {
             (0, ..) => "; the first of them stand in no other declared partition either".to_string(),
-            (found, place, hashed) => {
-                let hint = match hashed && self.options.old_conf.is_none() {
-                    true => ": --old-conf tells how the old host hashed",
-                    false => "",
-                };
-                format!("; {found} of the first {} stand {place}{hint}", partition.samples.len())
-            }
+            (found, place, hint) => format!("; {found} of the first {} stand {place}{hint}", partition.samples.len()),
         }
     }
 }
 
-fn stands_in(layout: &Layout, roots: &Roots, mailbox: &[u8], by_id: Option<&[u8]>) -> bool {
+/// Whether the header of a mailbox stands under one of the roots.
+fn stands_in(layout: &Layout, roots: &[&Path], mailbox: &[u8], by_id: Option<&[u8]>) -> bool {
     let mut tail = Vec::new();
     let header = match by_id {
         Some(header) => header,
@@ -235,7 +240,7 @@ fn stands_in(layout: &Layout, roots: &Roots, mailbox: &[u8], by_id: Option<&[u8]
         }
         None => return false,
     };
-    [roots.of(MetaFile::Header), &roots.data].iter().any(|root| root.join(as_path(header)).is_file())
+    roots.iter().any(|root| root.join(as_path(header)).is_file())
 }
 
 fn show(path: &Path) -> String {
