@@ -112,7 +112,9 @@ fn told(error: &clap::Error) -> String {
     let text = error.to_string();
     let lines = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
     let told: Vec<&str> = lines.map(str::trim).filter(|line| !line.is_empty() && !line.contains("use '-- ")).collect();
-    told.join(" ").replace(" tip:", ":").trim_start_matches("error: ").to_string()
+    let told = told.join(" ").replace(" tip:", ":").replace("<COMMAND>...", "-- COMMAND");
+    told.trim_start_matches("error: ")
+        .replace("the following required arguments were not provided:", "an option given here goes only with")
 }
 
 fn send_abort(tool: &str, reason: &str) {

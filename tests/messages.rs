@@ -89,7 +89,8 @@ const TABLE: &[(&str, i32, &[&str])] = &[
     ("mbx-parse --only empty list", 2, &["empty", "names no mailbox", "user.bob", "a line"]),
     ("mbx-parse --reject list list", 2, &["list", "is read or written here already", "another name"]),
     ("mbx-parse --rights-explicit list", 2, &["--seal"]),
-    ("mbx-count-guard --max-lost 3 list", 2, &["--baseline"]),
+    ("mbx-count-guard --max-lost 3 list", 2, &["an option given here goes only with", "--baseline"]),
+    ("mbx-count-guard --verify 'cat db' list", 2, &["an option given here goes only with", "-- COMMAND"]),
     // Commands.
     ("PATH=${PATH%%:*} mbx-parse -- ctl_mboxlist -d", 2, &["ctl_mboxlist", "not in PATH", "/usr/lib/cyrus/bin"]),
     ("PATH=${PATH%%:*} mbx-count-guard --to 2.2.13 list -- ctl_mboxlist -u", 2, &["ctl_mboxlist", "not in PATH"]),
