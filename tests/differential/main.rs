@@ -279,6 +279,10 @@ const REFUSED_ALL_THE_SAME: &[(&str, &str)] = &[
     // What an old list does not tell.
     ("remote mailbox (3.6.1 skips it without its uniqueid", "the plain entry has one; no text list does"),
     ("ACL not closed by a TAB", "2.2 to 2.4 ignore its last identifier, later ones do not"),
+    (
+        "type that the old server did not have",
+        "another release printed the list, and all that hangs on --from is wrong",
+    ),
     ("carriage return in the line", "the loaders of text end the line there"),
     // What no server writes: what else is wrong with such a list?
     ("member of the wrong type", "of those that the loader does not look at"),
