@@ -218,6 +218,9 @@ fn a_list_that_was_rewritten_before_is_not_rewritten_again() {
         .says("rights strings have n, which 2.4.22 did not know: the list is not 2.4.22's, but of 2.5 or later");
     run("acl-rewrite", &["--from", "2.4.22", "--drop-inert"], &later).expect(0);
     run("acl-rewrite", &["--from", "2.5.17"], &later).expect(0);
+    // The master of a murder has what back ends of later releases gave.
+    let remote: String = (0..12).map(|n| format!("user.a{n}\t1 be1!default a\tlrsn\t\n")).collect();
+    run("acl-rewrite", &["--from", "2.4.22"], remote.as_bytes()).expect(0);
     // A single string may have been loaded by hand: left out, and told, also with -q.
     run("acl-rewrite", &["-q", "--from", "2.2.13"], b"user.a\tdefault\tbob\tlrskx\t\n")
         .expect(0)
@@ -287,6 +290,8 @@ fn a_grant_that_a_negative_entry_takes_away_is_told() {
     assert_eq!(told(&[], "-anyone\tk\t-bob\tlrs\tanyone\tl\t"), "");
     assert!(told(&["--id", "boss=cyrus"], "-boss\tl\t").starts_with(in_vain));
     assert_eq!(told(&["--rights", "lrs=k"], "-anyone\tlrs\t"), "");
+    // A denial is not denied by another.
+    assert_eq!(told(&["--grant", "-bob=lrs"], "-anyone\tk\t-bob\tl\t"), "");
 }
 
 #[test]

@@ -409,11 +409,99 @@ fn metadata_is_moved_where_the_hash_is_another_and_in_a_second_night() {
             session.ask(command).ok();
         }
     }
-    hosts.make("rollback").expect(0);
+    hosts.make("rollback").expect(0).says("metadata of what was undone is in ");
     hosts.make("rehearse").expect(0);
-    assert!(std::fs::read_dir(hosts.new.path().join("meta/1")).unwrap().next().is_none());
     hosts.make("load").expect(0).says(" files moved");
     assert_eq!(hosts.every_mailbox_opens(), 104);
+    // What is there already, and the old host keeps nothing apart of it, is for a person to judge.
+    hosts.make("rollback").expect(0);
+    let theirs = hosts.new.path().join("meta/1/k/keep");
+    std::fs::create_dir_all(&theirs).unwrap();
+    std::fs::write(theirs.join("notes"), "of somebody").unwrap();
+    hosts.make("rehearse").expect(0);
+    std::fs::write(theirs.join("cyrus.header"), "of somebody").unwrap();
+    hosts.fails(
+        "rehearse",
+        &["meta/1/k/keep/cyrus.header: the old host keeps nothing apart of partition 1", "Move it away"],
+    );
+    assert!(theirs.join("notes").exists() && theirs.join("cyrus.header").exists());
+}
+
+/// In place the spool is the only one: no make may empty or remove any of it.
+#[test]
+fn an_upgrade_in_place_keeps_its_only_copy() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    let (old, new) = (hosts.old.path().display().to_string(), hosts.new.path().display().to_string());
+    // The old spool by another way, and with a slash behind it.
+    std::os::unix::fs::symlink(hosts.old.path().join("spool"), hosts.new.path().join("way")).unwrap();
+    let conf = String::from_utf8(hosts.old.read("old.conf")).unwrap();
+    let mut in_place = conf.replace(&format!("{old}/spool"), &format!("{new}/way")).replace("/0\n", "/0/\n");
+    in_place = in_place.replace(&format!("{old}/conf"), &format!("{new}/conf"));
+    in_place = in_place.replace("partition-0: ", "partition-4: ").replace("partition-default: ", "partition-3: ");
+    for part in ["3", "4", "1"] {
+        std::fs::create_dir_all(hosts.new.path().join("meta").join(part)).unwrap();
+        writeln!(in_place, "metapartition-{part}: {new}/meta/{part}").unwrap();
+    }
+    hosts.new.write(
+        "new.conf",
+        in_place.replace("defaultpartition: default", "defaultpartition: 3")
+            + "metapartition_files: header index cache\n",
+    );
+    cyrus::hand_over(hosts.new.path());
+    let headers = || {
+        let found = hosts.new.sh("find -L way meta -name cyrus.header -type f | wc -l").expect(0).out;
+        String::from_utf8(found).unwrap().trim().to_string()
+    };
+    let before = headers();
+    hosts.make("rehearse").expect(0);
+    assert_eq!(headers(), before);
+    hosts.make("load rollback rehearse").expect(0);
+    assert_eq!(headers(), before);
+    hosts.make("load verify").expect(0);
+    assert_eq!(headers(), before);
+}
+
+/// rsync --delete into the directory that another one lies in would remove that.
+#[test]
+fn directories_that_lie_in_one_another_are_refused() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    let (old, new) = (hosts.old.path().display().to_string(), hosts.new.path().display().to_string());
+    let count = |dir: &Path| dir.join("default/shared/cyrus.header").exists();
+    let conf = String::from_utf8(hosts.new.read("new.conf")).unwrap();
+    for (root, says) in [
+        (format!("{old}/spool"), format!(" lies in {old}/spool:")),
+        (format!("{old}/spool/default/x"), format!("{old}/spool/default/x lies in {old}/spool/default")),
+        (format!("{new}/spool"), format!(" lies in {new}/spool:")),
+    ] {
+        hosts.new.write("new.conf", conf.replace(&format!("{new}/spool/3"), &root));
+        for goal in ["plan", "rehearse"] {
+            hosts.fails(goal, &[&says, "Give each a directory of its own"]);
+        }
+        assert!(count(&hosts.old.path().join("spool")), "{root}");
+    }
+}
+
+/// Killed between any two of its steps, it ends where it would have ended.
+#[test]
+fn a_rollback_that_was_stopped_goes_on() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    let file = |name: &str| hosts.new.path().join(name);
+    hosts.make("rehearse load").expect(0);
+    let loaded = hosts.new.read("conf/mailboxes.db");
+    let own = |of: &[u8]| std::fs::read(file("conf/mailboxes.db")).is_ok_and(|now| now == of);
+    // As if this host had had a list before.
+    std::fs::write(file("conf/mailboxes.db.before"), "the one before").unwrap();
+    // Behind the first move.
+    std::fs::rename(file("conf/mailboxes.db"), file("conf/mailboxes.db.undone")).unwrap();
+    hosts.make("rollback").expect(0);
+    assert!(own(b"the one before") && hosts.new.read("conf/mailboxes.db.undone") == loaded);
+    // Given up before the switch: the server's own list is not taken for the one that was loaded.
+    std::fs::remove_file(file("conf/mailboxes.db")).unwrap();
+    hosts.make("rehearse").expect(0);
+    std::fs::write(file("conf/mailboxes.db"), "the server's own").unwrap();
+    hosts.make("work/arranged").expect(0);
+    hosts.make("rollback").expect(0).says("given up").says("was not touched");
+    assert!(own(b"the server's own") && !file("conf/mailboxes.db.new").exists());
 }
 
 /// A copy into the partitions of a server that is in use would remove its mail.
@@ -424,7 +512,10 @@ fn nobody_copies_over_a_server_that_is_in_use() {
     std::fs::remove_dir_all(hosts.new.path().join("kit/work")).unwrap();
     let delivered = hosts.new.path().join("spool/1/user/bob/99.");
     std::fs::write(&delivered, "Subject: new\r\n\r\n").unwrap();
-    hosts.fails("rehearse", &["has a list of its own", "100 mailboxes", "would remove their mail", "move "]);
+    hosts.fails(
+        "rehearse",
+        &["has a list of its own", "would remove the mail of every mailbox in it", "move that file away"],
+    );
     assert!(delivered.exists());
     std::fs::rename(hosts.new.path().join("conf/mailboxes.db"), hosts.new.path().join("conf/mailboxes.old")).unwrap();
     hosts.make("rehearse").expect(0);
@@ -641,6 +732,12 @@ fn nothing_is_done_beside_a_running_server() {
         // Where the pid file is not, there is the process.
         hosts.set("MASTER_PID = /nonexistent\n");
         hosts.fails("rollback", &["a master runs here with", "process", "stop it"]);
+        // Seen by the Cyrus user, too, whom /proc tells less.
+        cyrus::hand_over(hosts.new.path());
+        let path = format!("{}:{}", stage::bin().display(), std::env::var("PATH").unwrap());
+        let make = format!("cd kit && runuser -u cyrus -- env PATH='{path}' make rollback");
+        let ran = hosts.new.sh(&make);
+        assert!(ran.status != 0 && ran.err.contains("a master runs here with"), "{}", ran.tell());
     }
     hosts.new.write("cyrus.conf", cyrus_conf);
     hosts.make("rollback").expect(0);
@@ -696,11 +793,33 @@ fn a_start_that_pushes_a_renamed_back_end_is_refused() {
     hosts.make("load").expect(0);
 }
 
+/// However much was left out on request.
+#[test]
+fn what_matters_is_not_hidden_behind_what_was_dropped() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    let dump = String::from_utf8(hosts.old.read("old.dump")).unwrap();
+    let dropped: String = (0..200).map(|n| format!("DELETED.user.x{n}.5F0A1B2C\tdefault\tx\tlrs\t\n")).collect();
+    hosts.old.write("old.dump", format!("{dropped}{dump}"));
+    hosts.set("MAX_REFUSED = 1\n");
+    let plan = String::from_utf8(hosts.make("plan").expect(0).out).unwrap();
+    for told in
+        ["component of the name too long (255 bytes", "mailbox name too long (490 bytes", "(all in work/take.log)"]
+    {
+        assert!(plan.contains(told), "{told}: {plan}");
+    }
+    hosts.fails("rehearse", &["component of the name too long", "mailbox name too long", "201 DELETED dropped"]);
+    hosts.set(&format!(
+        "DUMP = cat {} && echo '!mbx-abort ctl_mboxlist: the disk is gone'\n",
+        hosts.old.file("old.dump")
+    ));
+    hosts.fails("plan", &["the disk is gone", "is not whole"]);
+}
+
 #[test]
 fn what_the_new_server_cannot_hold_is_named() {
     let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
     hosts.set("MAX_REFUSED = 1\n");
-    hosts.fails("rehearse", &["shared.acl.a10\n", "rename them on the old server, or allow MAX_REFUSED = 2"]);
+    hosts.fails("rehearse", &["shared.acl.a10\n", "on the old server, or allow MAX_REFUSED = 2"]);
 }
 
 /// The kit reads imapd.conf for what no filter prints, such as where quotas are; it reads what the filters read.

@@ -469,6 +469,7 @@ fn what_is_there_but_no_header_is_refused_or_trouble() {
     ran.says("the server could not open the mailbox): user.frank").writes(&others);
     assert_eq!(sandbox.read("bad"), frank);
     assert!(String::from_utf8(sandbox.read("report.csv")).unwrap().contains("user/frank,broken,"));
+    run("check-paths", &["-C", &conf, "--keep"], &dump).expect(0).says("1 broken, kept").writes(&dump);
     std::fs::remove_file(&header).unwrap();
     std::fs::create_dir(&header).unwrap();
     run("check-paths", &["-C", &conf], &dump).expect(1).says("frank/cyrus.header is a directory, not a file");

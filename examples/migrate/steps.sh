@@ -36,19 +36,23 @@ since() {
     test "${1%%.*}" -gt "$2" || { test "${1%%.*}" -eq "$2" && test "${rest%%[!0-9]*}" -ge "$3"; }
 }
 
-# The beginning and the end of a log, and where all of it is.
+# Of a long log what was not asked for comes first, its end last.
 shown() {
-    head -n 20 "$1"
-    test "$(wc -l <"$1")" -le 20 || { echo "... (all $(wc -l <"$1") lines in $1)" && tail -n 1 "$1"; }
+    test "$(wc -l <"$1")" -gt 24 || { cat "$1"; return; }
+    sed '$d' "$1" | sed '$d' | grep -v ' dropped: ' | head -n 20
+    echo "... (all in $1)"
+    tail -n 2 "$1"
 }
 
 quoted() { printf "'%s'" "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")"; }
 
-# The database of the new server.
-db() {
-    path=$(conf mboxlist_db_path "$NEW_CONF")
-    echo "${path:-$(conf configdirectory "$NEW_CONF")/mailboxes.db}"
+# The mailbox list of the server of an imapd.conf.
+db_of() {
+    path=$(conf mboxlist_db_path "$1")
+    echo "${path:-$(conf configdirectory "$1")/mailboxes.db}"
 }
+
+db() { db_of "$NEW_CONF"; }
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The list of the old server, as it came and sealed for the new one.
@@ -65,7 +69,7 @@ take() {
         "$W/old.dump" >"$W/old.list.new" 2>"$W/take.log" || true
     case $(tail -n 1 "$W/old.list.new") in
     '!mbx-end '*) mv "$W/old.list.new" "$W/old.list" ;;
-    *) shown "$W/take.log" >&2; die "the old server's list is not whole, or not of $FROM: see above, and $W/old.dump" ;;
+    *) { shown "$W/take.log"; tail -n 1 "$W/old.list.new"; } >&2; die "the old server's list is not whole, or not of $FROM: see above, and $W/old.dump" ;;
     esac
 }
 
@@ -85,26 +89,33 @@ partitions() {
 }
 
 # kind, old directory, new directory, new partition: of partitions with their metadata and archives, and of users' files.
-# What the old host does not have at all is `new', and has nothing for its old directory: it is emptied with each copy,
-# for what stands there is left of a load that was undone. In place, where nothing is copied, it has `-'.
+# What the old host does not have at all is `new', and has `=' for its old directory where the partition is in place.
 copies() {
     partitions >"$W/partitions.new"
     twice=$(cut -f 2 "$W/partitions.new" | sort | uniq -d | head -n 1)
     test -z "$twice" ||
         die "MAP makes $twice of more than one partition: rsync --delete would remove the one as it copies the other"
-    mkdir -p "$W/nothing"
     while IFS=$tab read -r old new; do
-        nothing=$PWD/$W/nothing
         for kind in partition metapartition archivepartition; do
             here=$(conf "$kind-$old" "$OLD_CONF")
             there=$(conf "$kind-$new" "$NEW_CONF")
-            test "$kind" != partition || ! is_in_place "$here" "$there" || nothing=-
+            case $kind in
+            partition) data=$there old_data=$here ;;
+            # What is told to be apart and has the partition's own directory is not apart.
+            *)
+                test "$here" != "$old_data" || here=
+                ! test "$there" -ef "$data" || there=
+                ;;
+            esac
             case $kind,$here,$there in
             partition,,*)
                 die "$OLD_CONF: no partition-$old, but the list has mailboxes in it: is it the old host's imapd.conf?" ;;
             partition,*,) die "$NEW_CONF: no partition-$new, which partition $old is to become: see MAP in config.mk" ;;
             *,,) ;;
-            *,,*) printf 'new\t%s\t%s\t%s\n' "$nothing" "$there" "$new" ;;
+            *,,*)
+                if is_in_place "$old_data" "$data"; then mark='='; else mark=-; fi
+                printf 'new\t%s\t%s\t%s\n' $mark "$there" "$new"
+                ;;
             *,*,) die "$NEW_CONF: no $kind-$new, but the old host has $kind-$old: declare one" ;;
             *) printf '%s\t%s\t%s\t%s\n' "$kind" "$here" "$there" "$new" ;;
             esac
@@ -133,18 +144,40 @@ switch_of() {
 from() { printf '%s%s/' "${OLD:+$OLD:}" "$1"; }
 
 # An upgrade in place has nothing to copy.
-is_in_place() { test "$OLD$1" = "$2"; }
+is_in_place() { test -z "$OLD" && { test "$1" = "$2" || test "$1" -ef "$2"; }; }
+
+# copied: the lines of work/copies that rsync is to work on
+copied() {
+    while IFS=$tab read -r kind here there of; do
+        test "$kind" = new || is_in_place "$here" "$there" || printf '%s\t%s\t%s\t%s\n' "$kind" "$here" "$there" "$of"
+    done <"$W/copies"
+}
 
 # rsyncs OPTION...: the copies as commands, one a line
 rsyncs() {
-    while IFS=$tab read -r kind here there _; do
-        case $kind,$here in
-        new,-) ;;
-        # Not -a, which would give the root to whoever runs this.
-        new,*) echo "rsync -r --delete --exclude=/lost+found${1:+ $*} $(quoted "$here/") $(quoted "$there/")" ;;
-        *) is_in_place "$here" "$there" || echo "$RSYNC${1:+ $*} $(quoted "$(from "$here")") $(quoted "$there/")" ;;
-        esac
-    done <"$W/copies"
+    copied | while IFS=$tab read -r _ here there _; do
+        echo "$RSYNC${1:+ $*} $(quoted "$(from "$here")") $(quoted "$there/")"
+    done
+}
+
+# rsync --delete would remove a directory that lies in one that is copied to, be it a target, a source or another's.
+apart() {
+    {
+        copied | cut -f 2,3 | sort -u | while IFS=$tab read -r _ there; do printf 'to\t%s\n' "$(readlink -m "$there")"; done
+        while IFS=$tab read -r kind here there _; do
+            case $kind in new) here=$there ;; *) test -z "$OLD" || continue ;; esac
+            printf 'of\t%s\n' "$(readlink -m "$here")"
+        done <"$W/copies"
+    } | awk -F '\t' '
+        { kind[NR] = $1; dir[NR] = $2 }
+        END {
+            for (i = 1; i <= NR; i++) for (j = 1; j <= NR; j++) {
+                in_it = index(dir[j] "/", dir[i] "/") == 1
+                if (i != j && in_it && (kind[i] == "to" || kind[j] == "to")) { print dir[j] " lies in " dir[i]; exit }
+            }
+        }' >"$W/nested"
+    test ! -s "$W/nested" ||
+        die "$(cat "$W/nested"): rsync --delete would remove the one as it copies to the other. Give each a directory of its own"
 }
 
 # on_the_old_host KIND DIRECTORY: is it there, and not the place where a disk should be?
@@ -192,23 +225,35 @@ copy() {
     touch "$W/copied"
 }
 
-# A server that lives here already, whose mail a copy would remove: what this host's own list has in these partitions.
+# A server that lives here already, whose mail a copy would remove. Only its own release can read its list.
 nobody_lives_here() {
-    db=$(db)
-    test -e "$db" || return 0
-    mbx-parse -q --allow-empty --format tsv -- $AS_CYRUS "$CYRUS_BIN/ctl_mboxlist" -C "$NEW_CONF" -d >"$W/own.tsv" ||
-        die "$db, this host's own list, cannot be read, see above. Before anything is copied over its mailboxes:" \
-            'move it away if nobody wants it'
-    while IFS=$tab read -r kind here there of; do
-        if test "$kind" = partition && ! is_in_place "$here" "$there"; then
-            awk -F '\t' -v of="$of" 'NR > 1 && $3 == "" && $4 == of { print $1 }' "$W/own.tsv"
-        fi
-    done <"$W/copies" >"$W/own"
-    test ! -s "$W/own" || {
-        head -n 5 "$W/own" >&2
-        die "this host has a list of its own, $db, with $(wc -l <"$W/own") mailboxes in the partitions that are copied (all" \
-            "in $W/own): the copy would remove their mail. If nobody wants them: move $db away, and make rehearse again"
-    }
+    test -n "$(copied)" || return 0
+    # The old server's own, that is upgraded on its host.
+    test -n "$OLD" || ! test "$(db)" -ef "$(db_of "$OLD_CONF")" || return 0
+    ! test -e "$(db)" ||
+        die "this host has a list of its own, $(db): the copy would remove the mail of every mailbox in it, and users' files." \
+            'If there is none that anybody wants, move that file away, and make rehearse again'
+}
+
+# Files on a metapartition that only this host has are left of a load that was undone: the next one would not know which
+# count. Or they are another's.
+nothing_left() {
+    test "$COPY" = yes || return 0
+    while IFS=$tab read -r kind mark there of; do
+        test "$kind,$mark" = new,- || continue
+        for top in "$there"/*/; do
+            left=$(filled "$top")
+            test -z "$left" ||
+                die "$left: the old host keeps nothing apart of partition $of, so what is it? Move it away, and make it again"
+        done
+    done <"$W/copies"
+}
+
+# filled DIRECTORY/: the first file of a mailbox in a directory of a root that can hold mailboxes
+filled() {
+    name=${1%/}
+    case ${name##*/} in '*' | *.* | lost+found) return ;; esac
+    find "$1" -type f \( -name 'cyrus.*' -o -name '[0-9]*.' \) | head -n 1
 }
 
 # The copies that there is something to make of.
@@ -222,6 +267,7 @@ all_copies() {
     else
         mv "$W/copies.new" "$W/copies"
     fi
+    apart
 }
 
 # Has the old server changed anything since the last copy?
@@ -353,7 +399,10 @@ moves() {
 make_list() {
     fill=
     if since "$TO" 3 6 && ! since "$FROM" 3 6; then fill=--fill; fi
-    if test "$ACL" = no || ! since "$TO" 2 3; then set -- "$1" cat; else set -- "$1" mbx-acl-rewrite --rfc4314 $ACL; fi
+    if test "$ACL" = no || ! since "$TO" 2 3; then set -- "$1" cat; else
+        case " $ACL " in *' --rfc4314 '*) explicit= ;; *) explicit=--rfc4314 ;; esac
+        set -- "$1" mbx-acl-rewrite $explicit $ACL
+    fi
     list=$1
     shift
     shown "$W/take.log" >&2
@@ -375,10 +424,11 @@ make_list() {
     done | cut -f 1 >"$W/refused"
     test "$(wc -l <"$W/refused")" -le "$MAX_REFUSED" || {
         head -n 20 "$W/refused" >&2
-        die "these $(wc -l <"$W/refused") (all in $W/refused) cannot come along, the reasons stand above: rename them on" \
-            "the old server, or allow MAX_REFUSED = $(wc -l <"$W/refused") in config.mk"
+        die "these $(wc -l <"$W/refused") (all in $W/refused) cannot come along, the reasons stand above: rename or mend" \
+            "them on the old server, or allow MAX_REFUSED = $(wc -l <"$W/refused") in config.mk"
     }
     moves "$W/places.tsv" "$W/night.tsv"
+    nothing_left
     # What would be done on metapartitions, where the copy is now, and can it be done?
     (metadata -n --old-conf "$OLD_CONF" <"$list.new") 2>"$W/metadata" || { cat "$W/metadata" >&2; exit 1; }
     tail -n 1 "$W/metadata" >&2
@@ -422,10 +472,13 @@ stopped() {
         test -z "$pid" || test ! -d "/proc/${pid%%[!0-9]*}" || die "a master runs here ($MASTER_PID: $pid): stop it"
     fi
     # Where there is no pid file: a master of this imapd.conf, who listens, and who has the list open?
-    find /proc/[0-9]*/exe -lname '*cyr*master*' 2>/dev/null | while IFS=/ read -r _ _ pid _; do
-        its=$(tr '\0' '\n' <"/proc/$pid/cmdline" |
-            awk 'its { print; exit } /^-C./ { print substr($0, 3); exit } $0 == "-C" { its = 1 }')
-        if test "${its:-/etc/imapd.conf}" -ef "$NEW_CONF"; then echo "$pid"; fi
+    grep -la 'cyr.*master' /proc/[0-9]*/cmdline 2>/dev/null | while IFS=/ read -r _ _ pid _; do
+        tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" >"$W/cmdline" || continue
+        case $(head -n 1 "$W/cmdline") in *cyr*master*) ;; *) continue ;; esac
+        its=$(awk 'its { print; exit } /^-C./ { print substr($0, 3); exit } $0 == "-C" { its = 1 }' "$W/cmdline")
+        # One that is told by where the master was started may be this one.
+        case ${its:=/etc/imapd.conf} in /*) test "$its" -ef "$NEW_CONF" || continue ;; esac
+        echo "$pid"
     done >"$W/masters"
     test ! -s "$W/masters" || die "a master runs here with $NEW_CONF, process $(cat "$W/masters"): stop it"
     socket=$(awk -v dir="$dir/socket/" 'index($8, dir) == 1 { print $8; exit }' /proc/net/unix)
@@ -507,22 +560,42 @@ verify() {
 
 rollback() {
     stopped
+    test -e "$W/arranging" || die 'nothing was loaded: there is nothing to undo'
     db=$(db)
+    # Killed anywhere in here, it goes on when it is run again.
     if test -e "$W/switched" || { test -e "$W/arranged" && test ! -e "$db.new"; }; then
-        test ! -e "$db.undone" || $AS_CYRUS mv "$db.undone" "$db.undone.$(date -r "$db.undone" +%Y%m%d%H%M%S)"
-        $AS_CYRUS mv "$db" "$db.undone"
-        test ! -e "$db.before" || $AS_CYRUS mv "$db.before" "$db"
+        if test -e "$db"; then
+            test ! -e "$db.undone" || $AS_CYRUS mv "$db.undone" "$db.undone.$(date -r "$db.undone" +%Y%m%d%H%M%S)"
+            $AS_CYRUS mv "$db" "$db.undone"
+        fi
         say "rolled back: the list that was loaded is $db.undone. What users did here since the load is not on the old" \
             'server: mail that was delivered, flags, folders, subscriptions and scripts. Look for it before you copy again,' \
             'for the next make rehearse removes it from this host. The old server is as it was stopped: start it. If it is a' \
             'back end of a murder and had another servername, read mbx-migrate(7), A MURDER, before you do'
-    elif test -e "$W/arranging"; then
-        $AS_CYRUS rm -f "$db.new"
-        say "given up: $db was not touched. make rehearse brings the old server's directories again"
     else
-        die 'nothing was loaded: there is nothing to undo'
+        say "given up: $db was not touched. make rehearse brings the old server's directories again"
     fi
-    rm -f "$W/switched" "$W/arranged" "$W/arranging" "$W/verified" "$W/final.list"
+    rm -f "$W/switched" "$W/arranged"
+    test -e "$db" || test ! -e "$db.before" || $AS_CYRUS mv "$db.before" "$db"
+    $AS_CYRUS rm -f "$db.new"
+    set_aside
+    rm -f "$W/arranging" "$W/verified" "$W/final.list"
+}
+
+# What the load, and the server since, have put on metapartitions that the old host does not have. In place it is the only
+# copy.
+set_aside() {
+    while IFS=$tab read -r kind mark there _; do
+        test "$kind,$mark" = new,- || continue
+        undone=$there/undone.$(date +%Y%m%d%H%M%S)
+        for top in "$there"/*/; do
+            if test -n "$(filled "$top")"; then
+                test -d "$undone" || say "metadata of what was undone is in $undone: remove it when nobody wants it"
+                $AS_CYRUS mkdir -p "$undone"
+                $AS_CYRUS mv "$top" "$undone/"
+            fi
+        done
+    done <"$W/copies"
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -531,6 +604,7 @@ rollback() {
 plan() {
     copies >"$W/copies.new"
     mv "$W/copies.new" "$W/copies"
+    apart
     printf '== The list of %s, and what %s makes of it\n' "$FROM" "$TO"
     mbx-parse -q --from "$FROM" --to "$TO" ${DROP:+--drop "$DROP"} --summary "$W/old.dump" || test $? -eq 1
     printf '\n== The same by name: what is refused, what is left out, what there is to know\n'
@@ -552,7 +626,7 @@ plan() {
         "$W/plan.tsv"
     while IFS=$tab read -r old new; do
         there=$(conf "metapartition-$new" "$NEW_CONF")
-        test -z "$there" || test -n "$(conf "metapartition-$old" "$OLD_CONF")" ||
+        test -z "$there" || test -z "$(conf metapartition_files "$NEW_CONF")" || test -n "$(conf "metapartition-$old" "$OLD_CONF")" ||
             echo "metapartition_files of partition $new: $there, moved there by make load"
     done <"$W/partitions"
     printf '\n== What users will see\n'

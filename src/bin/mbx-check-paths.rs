@@ -128,6 +128,7 @@ struct Check {
     /// The directory of the mailbox that is looked at, below its root.
     dir: Vec<u8>,
     kept: u64,
+    broken: u64,
     looked_up: u64,
     missing: u64,
     not_moved: u64,
@@ -353,6 +354,11 @@ impl Filter for Check {
                 self.not_moved += u64::from(!moved);
                 return self.found(entry, facts, changes, report);
             }
+            Found::Broken(refusal) if self.keep => {
+                report.loss(entry.at, refusal.kind, refusal.detail, entry.mailbox());
+                self.broken += 1;
+                return Ok(Verdict::Pass);
+            }
             Found::Broken(refusal) => return Ok(Verdict::Refuse(refusal)),
             Found::Nothing => {}
         }
@@ -460,6 +466,7 @@ impl Filter for Check {
             ("not moved yet", self.not_moved),
             ("not where the new server will look", self.to_move),
             ("missing, kept", self.kept),
+            ("broken, kept", self.broken),
         ]);
         if let Some(orphans) = &self.orphans {
             orphans.notes(account);
@@ -501,6 +508,7 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
         },
         dir: Vec::new(),
         kept: 0,
+        broken: 0,
         looked_up: 0,
         missing: 0,
         not_moved: 0,

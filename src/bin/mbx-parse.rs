@@ -163,6 +163,31 @@ struct Parse {
     dry_run: bool,
 }
 
+impl Parse {
+    fn judge(&mut self, entry: &Entry<'_>, changes: &mut Changes, report: &mut Report) -> Verdict {
+        if let Some(only) = &mut self.only
+            && !only.holds(entry.mailbox())
+        {
+            return Verdict::Drop("not in --only");
+        }
+        if let Some(kind) = self.drop.iter().find(|kind| kind.holds(entry)) {
+            return Verdict::Drop(kind.label());
+        }
+        match &mut self.converter {
+            Some(converter) => match converter.convert(entry, changes, report) {
+                Ok(Converted::AsItIs) => Verdict::Pass,
+                Ok(Converted::Changed) => Verdict::Change,
+                Ok(Converted::Dropped(why)) => Verdict::Drop(why),
+                Err(refusal) => Verdict::Refuse(refusal),
+            },
+            None => match takes_as_it_is(entry, self.latest.as_ref(), report) {
+                Ok(()) => Verdict::Pass,
+                Err(refusal) => Verdict::Refuse(refusal),
+            },
+        }
+    }
+}
+
 impl Filter for Parse {
     fn writes(&self, read: Option<Dialect>) -> Option<Dialect> {
         self.to.as_ref().map(Release::dialect).or(read)
@@ -204,27 +229,10 @@ impl Filter for Parse {
     }
 
     fn entry(&mut self, entry: &Entry<'_>, changes: &mut Changes, report: &mut Report) -> Result<Verdict, Stop> {
-        if let Some(only) = &mut self.only
-            && !only.holds(entry.mailbox())
-        {
-            return Ok(Verdict::Drop("not in --only"));
-        }
-        if let Some(kind) = self.drop.iter().find(|kind| kind.holds(entry)) {
-            return Ok(Verdict::Drop(kind.label()));
-        }
-        let verdict = match &mut self.converter {
-            Some(converter) => match converter.convert(entry, changes, report) {
-                Ok(Converted::AsItIs) => Verdict::Pass,
-                Ok(Converted::Changed) => Verdict::Change,
-                Ok(Converted::Dropped(why)) => Verdict::Drop(why),
-                Err(refusal) => Verdict::Refuse(refusal),
-            },
-            None => match takes_as_it_is(entry, self.latest.as_ref(), report) {
-                Ok(()) => Verdict::Pass,
-                Err(refusal) => Verdict::Refuse(refusal),
-            },
-        };
-        if !matches!(verdict, Verdict::Drop(_)) {
+        let verdict = self.judge(entry, changes, report);
+        if let Verdict::Drop(why) = &verdict {
+            report.left_out(entry.at, why, entry.mailbox());
+        } else {
             match &mut self.view {
                 View::Nothing => {}
                 View::Summary(summary) => summary.add(entry, !matches!(verdict, Verdict::Refuse(_)))?,

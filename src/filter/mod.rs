@@ -375,7 +375,6 @@ impl<F: Filter> Running<'_, F> {
                 self.changes.clear();
                 self.account.read += 1;
                 self.account.drop_one(why);
-                self.report.left_out(entry.at, why, entry.mailbox());
                 Ok(false)
             }
             Verdict::Refuse(refusal) => self.refuse(entry.bytes, entry.at, &refusal, entry.mailbox()),
