@@ -160,9 +160,17 @@ fn a_whole_migration_from_2_2_13() {
     hosts.fails("load", &["nothing was rehearsed: make rehearse"]);
     hosts.make("-j4 rehearse").expect(0).says("rehearsed: work/rehearsed.list");
     hosts.make("rehearse").expect(0);
-    hosts.make("-j4 load").expect(0).says("Start the server");
-    hosts.make("verify").expect(0);
-    hosts.make("load").expect(0).says("Start the server");
+    hosts
+        .make("-j4 load")
+        .expect(0)
+        .says("100 mailboxes come along; refused: 2 (work/refused), without cyrus.header: 0")
+        .says("Start the server");
+    hosts.make("verify").expect(0).says("verified: the server's list is what was meant");
+    hosts.make("load").expect(0).says("was loaded before").says("is not loaded again");
+    let index = hosts.new.path().join("spool/1/user/bob/cyrus.index");
+    std::fs::rename(&index, hosts.new.path().join("kept")).unwrap();
+    hosts.fails("verify", &["no cyrus.index to fill from", "user.bob", "not what was meant"]);
+    std::fs::rename(hosts.new.path().join("kept"), &index).unwrap();
     hosts.fails("rehearse", &["make load ends it, make rollback undoes it"]);
     assert_eq!(hosts.every_mailbox_opens(), 100);
 }
@@ -577,7 +585,7 @@ fn a_disk_that_is_not_mounted_is_noticed() {
     std::fs::rename(&there, &away).unwrap();
     std::fs::create_dir(&there).unwrap();
     hosts.fails("rehearse", &["held mailboxes at the last rehearsal and is empty now: is the disk mounted?"]);
-    hosts.fails("load", &["files (all in work/differences)", "make rehearse"]);
+    hosts.fails("load", &["held mailboxes at the last rehearsal and is empty now: is the disk mounted?"]);
     std::fs::remove_dir(&there).unwrap();
     std::fs::rename(&away, &there).unwrap();
     // The old host's: an empty source would empty the copy.
@@ -802,9 +810,11 @@ fn what_matters_is_not_hidden_behind_what_was_dropped() {
     hosts.old.write("old.dump", format!("{dropped}{dump}"));
     hosts.set("MAX_REFUSED = 1\n");
     let plan = String::from_utf8(hosts.make("plan").expect(0).out).unwrap();
-    for told in
-        ["component of the name too long (255 bytes", "mailbox name too long (490 bytes", "(all in work/take.log)"]
-    {
+    for told in [
+        "component of the name too long (255 bytes",
+        "mailbox name too long (490 bytes",
+        " lines are in work/take.log)",
+    ] {
         assert!(plan.contains(told), "{told}: {plan}");
     }
     hosts.fails("rehearse", &["component of the name too long", "mailbox name too long", "201 DELETED dropped"]);
@@ -818,6 +828,16 @@ fn what_matters_is_not_hidden_behind_what_was_dropped() {
 #[test]
 fn what_the_new_server_cannot_hold_is_named() {
     let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    // A line that is no entry was a mailbox, too.
+    hosts.set("MAX_REFUSED = 2\n");
+    let dump = hosts.old.read("old.dump");
+    let cut = |line: Vec<u8>| if line.starts_with(b"user.frank\t") { b"user.frank\n".to_vec() } else { line };
+    hosts.old.write("old.dump", stage::lines(&dump).into_iter().map(cut).collect::<Vec<_>>().concat());
+    hosts.fails(
+        "rehearse",
+        &["no partition", "user.frank", "these 3 (all in work/refused)", "or allow MAX_REFUSED = 3"],
+    );
+    hosts.old.write("old.dump", dump);
     hosts.set("MAX_REFUSED = 1\n");
     hosts.fails("rehearse", &["shared.acl.a10\n", "on the old server, or allow MAX_REFUSED = 2"]);
 }
@@ -879,6 +899,7 @@ fn a_backup_that_shrank_is_refused_and_yesterdays_is_kept() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/migrate/backup.sh");
     let backup = |settings: &str| sandbox.sh(&format!("{settings} CTL_MBOXLIST={print} sh {} kept", script.display()));
     backup("STATUS=0").expect(2).says("kept: make it");
+    sandbox.sh(&format!("sh {}", script.display())).expect(2).says("usage: backup.sh DIRECTORY [LOST]");
     std::fs::create_dir(sandbox.path().join("kept")).unwrap();
     backup("STATUS=0").expect(0);
     let yesterday = sandbox.file("kept/mailboxes.2006-11-19");
@@ -888,6 +909,8 @@ fn a_backup_that_shrank_is_refused_and_yesterdays_is_kept() {
         names.sort();
         names
     };
+    // Names and rights are nobody else's to read.
+    assert_eq!(std::fs::metadata(&kept()[0]).unwrap().permissions().mode() & 0o777, 0o600);
     std::fs::rename(&kept()[0], &yesterday).unwrap();
     // A tenth is gone; the end is gone; all is gone; it failed.
     let tenth: String = dump.lines().skip(10).flat_map(|line| [line, "\n"]).collect();
@@ -903,6 +926,14 @@ fn a_backup_that_shrank_is_refused_and_yesterdays_is_kept() {
         assert_eq!(kept(), [Path::new(&yesterday)]);
         assert_eq!(std::fs::read_to_string(&yesterday).unwrap(), dump);
     }
+    // The real server's, by its own imapd.conf.
+    let print =
+        sandbox.write("by_conf", format!("#!/bin/sh\ntest \"$*\" = '-C my.conf -d' && cat {}\n", sandbox.file("now")));
+    std::fs::set_permissions(&print, std::fs::Permissions::from_mode(0o755)).unwrap();
+    sandbox.write("now", &dump);
+    let by_conf = format!("IMAPD_CONF=my.conf CTL_MBOXLIST={print} sh {} kept", script.display());
+    sandbox.sh(&by_conf).expect(0);
+    std::fs::remove_file(kept().last().unwrap()).unwrap();
     // One more and one less is a day like any other, and what is old goes when a good one has come.
     let today = format!("{}user.new\tdefault\tnew\tlrswipcda\t\n", dump.split_once('\n').unwrap().1);
     sandbox.write("now", &today);

@@ -9,12 +9,12 @@ export LC_ALL
 # shellcheck source-path=SCRIPTDIR
 . "${0%/*}/hosts.sh"
 
-# Of a long log what was not asked for comes first, its end last.
+# What matters in a log: not what was left out as it was asked for, and not what make load will move; of many the first,
+# and the end.
 shown() {
-    test "$(wc -l <"$1")" -gt 24 || { cat "$1"; return; }
-    sed '$d' "$1" | sed '$d' | grep -v ' dropped: ' | head -n 20
-    echo "... (all in $1)"
-    tail -n 2 "$1"
+    grep -v -e ' dropped: ' -e ': the directory must move ' "$1" >"$1.shown" || true
+    if test "$(wc -l <"$1.shown")" -le 60; then cat "$1.shown"; else head -n 40 "$1.shown" && tail -n 10 "$1.shown"; fi
+    cmp -s "$1" "$1.shown" && test "$(wc -l <"$1")" -le 60 || echo "(all $(wc -l <"$1") lines are in $1)"
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -72,6 +72,17 @@ copy() {
     test "$COPY" = yes || { touch "$W/copied"; return; }
     stopped
     nobody_lives_here
+    mounted
+    rsyncs >"$W/rsync.sh"
+    while read -r line; do
+        # 24: files vanished while they were copied, as they do while the old server runs.
+        sh -c "$line" </dev/null || test $? -eq 24 || die "failed: $line"
+    done <"$W/rsync.sh"
+    touch "$W/copied"
+}
+
+# Are the disks of this host where they should be?
+mounted() {
     while IFS=$tab read -r kind _ there _; do
         case $kind in
         new | *partition) test -d "$there" || die "$there: is not there. Mount it, or make it if it is to be new" ;;
@@ -83,12 +94,6 @@ copy() {
             ;;
         esac
     done <"$W/copies"
-    rsyncs >"$W/rsync.sh"
-    while read -r line; do
-        # 24: files vanished while they were copied, as they do while the old server runs.
-        sh -c "$line" </dev/null || test $? -eq 24 || die "failed: $line"
-    done <"$W/rsync.sh"
-    touch "$W/copied"
 }
 
 # A server that lives here already, whose mail a copy would remove. Only its own release can read its list.
@@ -140,6 +145,7 @@ all_copies() {
 synced() {
     all_copies
     test "$COPY" = yes || { say 'COPY = no: that the whole spool has come is for you to know'; return; }
+    mounted
     rsyncs --dry-run --itemize-changes >"$W/rsync.sh"
     while read -r line; do sh -c "$line" </dev/null || die "failed: $line"; done <"$W/rsync.sh" >"$W/differences"
     test ! -s "$W/differences" || {
@@ -169,21 +175,20 @@ make_list() {
     mbx-remap-part $MAP -C "$NEW_CONF" <"$W/old.list" |
         "$@" |
         mbx-check-paths -C "$NEW_CONF" --old-conf "$OLD_CONF" $fill --max-missing "$MAX_MISSING" \
-            --missing "$W/missing" --reject "$W/refused.by-disk" --report "$W/places.tsv" |
+            --missing "$W/missing" --reject "$W/refused.by-disk" --report "$W/places.tsv" 2>"$W/check.log" |
         mbx-count-guard --sealed --min "$MIN" $baseline >"$list.new" 2>"$W/guard.log" || {
-        cat "$W/guard.log" >&2
+        { shown "$W/check.log" && cat "$W/guard.log"; } >&2
         ! grep -q -e '--max-lost' "$W/guard.log" ||
             say "if these mailboxes of the last rehearsal are meant to be gone: rm $W/rehearsed.list, and make rehearse"
         die 'the list was not let out, see above. Nothing was loaded. Thresholds are in config.mk'
     }
-    cat "$W/guard.log" >&2
-    for by in release disk; do
-        test ! -s "$W/refused.by-$by" || mbx-parse -q --allow-empty --format tsv "$W/refused.by-$by" | sed 1d
-    done | cut -f 1 >"$W/refused"
+    { shown "$W/check.log" && cat "$W/guard.log"; } >&2
+    for by in release disk; do names "$W/refused.by-$by"; done >"$W/refused"
     test "$(wc -l <"$W/refused")" -le "$MAX_REFUSED" || {
         head -n 20 "$W/refused" >&2
         die "these $(wc -l <"$W/refused") (all in $W/refused) cannot come along, the reasons stand above: rename or mend" \
-            "them on the old server, or allow MAX_REFUSED = $(wc -l <"$W/refused") in config.mk"
+            "them on the old server, or allow MAX_REFUSED = $(wc -l <"$W/refused") in config.mk. A file that is damaged only" \
+            'here: remove it, and make rehearse copies it again'
     }
     moves "$W/places.tsv" "$W/night.tsv"
     nothing_left
@@ -191,6 +196,20 @@ make_list() {
     (metadata -n --old-conf "$OLD_CONF" <"$list.new") 2>"$W/metadata" || { cat "$W/metadata" >&2; exit 1; }
     tail -n 1 "$W/metadata" >&2
     mv "$list.new" "$list"
+}
+
+# names FILE: of what was set apart, as it came; what is no entry is one that was lost, too
+names() {
+    case $(head -c 1 "$1") in
+    '{') sed -n 's/^"\(\([^"\\]\|\\.\)*\)".*/\1/p' "$1" ;;
+    *) cut -f 1 "$1" ;;
+    esac
+}
+
+# How many came along, and who did not.
+told() {
+    echo "$(tail -n 1 "$W/guard.log" | sed 's/^.* in, \([0-9,]*\) out.*/\1/') mailboxes come along; refused:" \
+        "$(wc -l <"$W/refused") ($W/refused), without cyrus.header: $(names "$W/missing" | wc -l) ($W/missing)"
 }
 
 # metadata OPTION...: what metapartition_files wants apart; the list is on standard input
@@ -207,9 +226,9 @@ rehearse() { make_list "$W/rehearsed.list"; }
 
 rehearsed() {
     test ! -e "$W/arranging" || half_way
-    say "rehearsed: $W/rehearsed.list is what would be loaded; left out: $W/refused, $W/missing." \
-        "$(awk -F '\t' '$3 != $4' "$W/night.tsv" | wc -l) directories and files that must move ($W/night.tsv) are moved by" \
-        'make load'
+    say "rehearsed: $W/rehearsed.list is what would be loaded. $(told)." \
+        "make load moves $(awk -F '\t' '$3 != $4' "$W/night.tsv" | wc -l) directories and files, if they are there" \
+        "($W/night.tsv)"
 }
 
 final() {
@@ -298,27 +317,42 @@ switch() {
         $AS_CYRUS mv "$db.new" "$db"
         sync "$db"
     fi
-    verify
+    verified
     touch "$W/switched"
 }
 
 loaded() {
-    say "loaded: $(db) is the new list$(test ! -e "$(db).before" || echo ", $(db).before the one before"). Start the server."
+    test -e "$(db)" || die "$(db) was loaded, and is not there any more"
+    if test "$W/make.pid" -nt "$W/switched"; then
+        say "was loaded before, $(date -r "$W/switched" '+%F %T'), and is not loaded again. make verify looks whether it is still" \
+            'what was meant, make rollback undoes it'
+        return
+    fi
+    say "loaded: $(db) is the new list$(test ! -e "$(db).before" || echo ", $(db).before the one before"). $(told)." \
+        'Start the server'
+}
+
+verify() {
+    verified
+    say "verified: the server's list is what was meant, and every mailbox is where the server looks"
 }
 
 # The server's own list is what was meant, and every mailbox is where it will look.
-verify() {
+verified() {
     test -e "$W/final.list" || die 'nothing was loaded: make load'
+    # With cyrus.index, where the list has its uidvalidity.
+    fill=
+    if since "$TO" 3 6; then fill=--fill; fi
     mbx-parse -q --from "$TO" --to "$TO" --seal -- $AS_CYRUS "$CYRUS_BIN/ctl_mboxlist" -C "$NEW_CONF" "$(printing)" |
-        mbx-check-paths -q -C "$NEW_CONF" --layout "$TO" --max-missing 0 |
+        mbx-check-paths -q -C "$NEW_CONF" --layout "$TO" --max-missing 0 $fill |
         mbx-count-guard --sealed --against "$W/final.list" >/dev/null ||
-        die 'the server has not what was meant, see above. If users have changed it since, that is theirs;' \
-            'if not: make rollback'
+        die 'this is not what was meant, see above. A disk that is not mounted: mount it. What users have changed since the' \
+            'load is theirs. Otherwise make rollback undoes the load'
 }
 
 rollback() {
     stopped
-    test -e "$W/arranging" || die 'nothing was loaded: there is nothing to undo'
+    test -e "$W/arranging" || die "nothing was loaded, as far as $W/ tells: there is nothing to undo"
     db=$(db)
     # Killed anywhere in here, it goes on when it is run again.
     if test -e "$W/switched" || { test -e "$W/arranged" && test ! -e "$db.new"; }; then
@@ -388,6 +422,17 @@ plan() {
             echo "metapartition_files of partition $new: $there, moved there by make load"
     done <"$W/partitions"
     printf '\n== What users will see\n'
+    differences >"$W/differences"
+    if test -s "$W/differences"; then
+        cat "$W/differences"
+        printf 'The old server has this as the left value, the new one as the right; to keep the left set it in %s\n' "$NEW_CONF"
+    else
+        echo 'nothing new, as far as these imapd.confs tell'
+    fi
+}
+
+# What imapd.conf says otherwise, or nobody says.
+differences() {
     default username_tolower yes yes 'userids become lower case: whoever has upper case in the name loses INBOX and rights'
     default delete_mode immediate delayed 'deleted mailboxes stay below DELETED until cyr_expire takes them'
     default altnamespace no yes 'folders stand beside INBOX, not below it'
@@ -397,7 +442,6 @@ plan() {
         test "$dotted" -eq 0 || printf '%s\n' "  and $dotted mailboxes have a dot in a part of their name (^ in the list): LIST does" \
             '  not show these then: keep unixhierarchysep: yes'
     fi
-    printf 'The old server has this as the left value, the new one as the right; to keep the left set it in %s\n' "$NEW_CONF"
 }
 
 # default OPTION BEFORE SINCE MEANING: what nobody says, before 3.0 and since
@@ -420,11 +464,17 @@ case $COPY in yes | no) ;; *) die "COPY is yes or no, not $COPY: see config.mk" 
 # A second make here would take a list while the first loads it. The make that works here leaves its number; one that
 # was killed leaves it too, so the number must be that of a make that lives.
 mkdir -p "$W"
+for file in "$W" "$W/make.pid"; do
+    test ! -e "$file" || test -w "$file" ||
+        die "$W/ is not $(id -un)'s: run make as the user who began, or give it over: chown -R $(id -un) $W"
+done
 until (set -C && echo "$PPID" >"$W/make.pid") 2>/dev/null; do
     other=$(cat "$W/make.pid")
     test "$other" != "$PPID" || break
-    case $(cat "/proc/$other/comm" 2>/dev/null) in
-    make | gmake) die "another make, process $other, is at work here: wait until it has ended" ;;
+    # One that has ended and that nobody has asked how (Z) works no more.
+    case $(awk '/^(Name|State):/ { printf "%s ", $2 }' "/proc/$other/status" 2>/dev/null) in
+    *' Z '*) ;;
+    make\ * | gmake\ *) die "another make, process $other, is at work here: wait until it has ended" ;;
     esac
     rm -f "$W/make.pid"
 done
