@@ -1,6 +1,7 @@
+#!/bin/sh
 # The two hosts: what their imapd.confs say, and which directory of the old one becomes which of this one. Read by
 # steps.sh, which has the Makefile's variables in capitals.
-# shellcheck shell=sh disable=SC2086 # MAP is a list of words
+# shellcheck disable=SC2086 # MAP is a list of words
 
 tab=$(printf '\t')
 
