@@ -9,7 +9,7 @@
 //! |---|---|
 //! | 5 | `src/bin/`: mbx-parse, mbx-remap-part, mbx-acl-rewrite, mbx-check-paths, mbx-mkmeta, mbx-count-guard |
 //! | 4 | [`loader`] what the loader and the server of one release take; [`convert`] an entry of one release as an entry of another, or why not; [`filter`] the loop of all six, [`command`] their main; [`compare`] two lists side by side |
-//! | 3 | [`dialect`] bytes to entry; [`fill`], [`look`] what an entry lacks, from the mailbox's own files; [`orphans`] what no entry names; [`metadata`] the directories of metapartitions; [`moving`] the files that belong there; [`summary`] what a list holds, [`table`] its entries as rows; [`options`] that the six share |
+//! | 3 | [`dialect`] bytes to entry; [`options`] that the six share; [`fill`] what an entry lacks, from the mailbox's own files; [`metadata`] the directories of metapartitions, [`moving`] the files that belong there; [`look`] is each mailbox where it should be, [`missing`] what was looked for in vain, [`orphans`] what no entry names; [`summary`] what a list holds, [`table`] its entries as rows |
 //! | 2 | [`entry`] slices of bytes; [`changes`] what becomes of them; [`spool`] mailbox to directory, [`roots`] partition to roots; [`hold`] whole-list questions by external sort, [`tally`] counts of any number of values |
 //! | 1 | [`outcome`], [`version`], [`mbtype`], [`partition`], [`acl`], [`seal`], [`imapd_conf`], [`json`] spans of JSON text, [`jmap_id`], [`header`] what cyrus.header and cyrus.index tell, [`stream`] |
 
@@ -31,6 +31,7 @@ pub mod loader;
 pub mod look;
 pub mod mbtype;
 pub mod metadata;
+pub mod missing;
 pub mod moving;
 pub mod options;
 pub mod orphans;

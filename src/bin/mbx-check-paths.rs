@@ -4,23 +4,21 @@ use clap::Parser;
 use mbxtools::changes::Changes;
 use mbxtools::command::main_of;
 use mbxtools::dialect::side_list::SideList;
-use mbxtools::entry::{Entry, Kind, local_part};
+use mbxtools::entry::{Entry, Kind};
 use mbxtools::fill::{Facts, Fill};
 use mbxtools::filter::{Filter, Heading, Run, Verdict, run};
 use mbxtools::imapd_conf::Conf;
-use mbxtools::look::{Asker, Found, Place, Table, server_user};
+use mbxtools::look::{Asker, Found, Table, server_user};
+use mbxtools::missing::Missing;
 use mbxtools::options::{Common, KNOWN, Limit, Rejects, SideFiles, SpoolOptions};
 use mbxtools::orphans::Orphans;
-use mbxtools::outcome::{ALIKE, Account, Count, Name, Refusal, Report, Stop};
-use mbxtools::roots::{MetaFile, Roots, Roster, as_path};
-use mbxtools::spool::{Ahead, Hash, Layout, is_by_name};
+use mbxtools::outcome::{ALIKE, Account, Count, Refusal, Report, Stop};
+use mbxtools::roots::{Roots, Roster};
+use mbxtools::spool::{Ahead, Layout};
 use mbxtools::version::Dialect;
-use std::collections::HashMap;
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 /// Drop the mailboxes of a list that have no cyrus.header where the server would look
 ///
@@ -85,24 +83,6 @@ struct Options {
     files: Vec<OsString>,
 }
 
-/// What was found of one partition.
-struct Partition {
-    place: Arc<Place>,
-    entries: u64,
-    missing: u64,
-    /// The first mailboxes that are missing, to be looked for elsewhere: by name, or where their uniqueid says.
-    samples: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-}
-
-/// So many missing mailboxes are looked for elsewhere before a list is given up.
-const SAMPLES: usize = 20;
-
-/// From so many on, mailboxes that are missing all together are taken for the same.
-const ALL_OF: u64 = 3;
-
-/// From so many missing on, more than half of a partition is taken for a wrong map or an unmounted disk.
-const SUSPICIOUS: u64 = 10;
-
 struct Check {
     conf: Conf,
     options: SpoolOptions,
@@ -110,16 +90,13 @@ struct Check {
     layout: Option<Layout>,
     /// Where the release that loads the list will look, if that is not the same.
     ahead: Option<Ahead>,
-    /// Mailboxes with a domain, and how many of them are missing.
-    with_domain: (u64, u64),
     to_move: u64,
-    partitions: HashMap<Vec<u8>, Partition>,
+    missing: Missing,
     missing_file: Option<SideList>,
     orphans_file: Option<SideList>,
     orphans: Option<Orphans>,
     keep: bool,
     dry_run: bool,
-    max_missing: Option<Limit>,
     wants_fill: bool,
     fill: Option<Fill>,
     filled: u64,
@@ -129,33 +106,11 @@ struct Check {
     dir: Vec<u8>,
     kept: u64,
     broken: u64,
-    looked_up: u64,
-    missing: u64,
     not_moved: u64,
     without: [(&'static str, u64); 3],
 }
 
 impl Check {
-    /// The partition of an entry, opened when it is met first.
-    fn partition(&mut self, entry: &Entry<'_>) -> Result<&mut Partition, Stop> {
-        if !self.partitions.contains_key(entry.partition()) {
-            let roots = self.roster.of(entry)?;
-            let place = Place::open(roots, entry.partition())?;
-            if !holds_a_directory(roots.of(MetaFile::Header))? && !holds_a_directory(&roots.data)? {
-                return Err(Stop::Trouble(format!(
-                    "{}: {}: {} holds no mailbox though the list has some in partition {}: is the disk mounted?",
-                    entry.at,
-                    Name(entry.mailbox()),
-                    show(roots.of(MetaFile::Header)),
-                    Name(entry.partition())
-                )));
-            }
-            let opened = Partition { place: Arc::new(place), entries: 0, missing: 0, samples: Vec::new() };
-            self.partitions.insert(entry.partition().to_vec(), opened);
-        }
-        self.partitions.get_mut(entry.partition()).ok_or_else(|| Stop::Trouble("a partition that was lost".to_string()))
-    }
-
     /// A mailbox that is not looked for: where would it be, and where will it have to be?
     fn foretell(&mut self, entry: &Entry<'_>, report: &mut Report) -> Result<Verdict, Stop> {
         let there = match &mut self.ahead {
@@ -186,79 +141,6 @@ impl Check {
             Err(refusal) => Verdict::Refuse(refusal),
         })
     }
-
-    /// What to say about a partition of which more than half is missing: where its mailboxes are instead.
-    fn elsewhere(&self, name: &[u8], partition: &Partition) -> String {
-        let Some(layout) = &self.layout else { return String::new() };
-        let standing = |layout: &Layout, roots: &[&Path]| {
-            let samples = partition.samples.iter();
-            samples.filter(|(mailbox, by_id)| stands_in(layout, roots, mailbox, by_id.as_deref())).count()
-        };
-        // How many, where, and what to do.
-        let mut best = (0, String::new(), "");
-        for (other, roots) in self.roster.all() {
-            for (hash, what) in [(Hash::None, "flat"), (Hash::Basic, "hashimapspool"), (Hash::Full, "fulldirhash")] {
-                if other == name && hash == layout.hash {
-                    continue;
-                }
-                let place = match (other == name, hash == layout.hash) {
-                    (true, _) => format!("in the same partition, hashed otherwise ({what})"),
-                    (false, true) => format!("in partition {}", Name(other)),
-                    (false, false) => format!("in partition {}, hashed otherwise ({what})", Name(other)),
-                };
-                let hint = match hash != layout.hash && self.options.old_conf.is_none() {
-                    true => ": --old-conf tells how the old host hashed",
-                    false => "",
-                };
-                let found = standing(&layout.with_hash(hash), &[roots.of(MetaFile::Header), &roots.data]);
-                if found > best.0 {
-                    best = (found, place, hint);
-                }
-            }
-            // Where headers were kept apart before, or are on the old host.
-            for root in roots.meta.iter().filter(|root| other == name && *root != roots.of(MetaFile::Header)) {
-                let found = standing(layout, &[root]);
-                if found > best.0 {
-                    best = (found, format!("under {}", show(root)), ": metapartition_files of -C has no word header");
-                }
-            }
-        }
-        match best {
-            (0, ..) => "; the first of them stand in no other declared partition either".to_string(),
-            (found, place, hint) => format!("; {found} of the first {} stand {place}{hint}", partition.samples.len()),
-        }
-    }
-}
-
-/// Whether the header of a mailbox stands under one of the roots.
-fn stands_in(layout: &Layout, roots: &[&Path], mailbox: &[u8], by_id: Option<&[u8]>) -> bool {
-    let mut tail = Vec::new();
-    let header = match by_id {
-        Some(header) => header,
-        None if matches!(layout.path(mailbox, &mut tail), Ok(Ok(()))) => {
-            tail.extend_from_slice(b"/cyrus.header");
-            &tail
-        }
-        None => return false,
-    };
-    roots.iter().any(|root| root.join(as_path(header)).is_file())
-}
-
-fn show(path: &Path) -> String {
-    Name(path.as_os_str().as_bytes()).to_string()
-}
-
-/// Whether a root has a directory that could hold mailboxes: `stage.`, `sync.` and `lost+found` cannot.
-fn holds_a_directory(root: &Path) -> Result<bool, Stop> {
-    let entries = std::fs::read_dir(root).map_err(|e| Stop::io(show(root), &e))?;
-    for entry in entries {
-        let entry = entry.map_err(|e| Stop::io(show(root), &e))?;
-        let name = entry.file_name();
-        if name != "lost+found" && !name.as_bytes().contains(&b'.') && entry.path().is_dir() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 impl Filter for Check {
@@ -271,7 +153,7 @@ impl Filter for Check {
         // Whatever is wrong is told when it is the entry's turn.
         let mut dir = std::mem::take(&mut self.dir);
         if let Ok(Ok(())) = layout.place(entry, &mut dir)
-            && let Ok(place) = self.partition(entry).map(|partition| Arc::clone(&partition.place))
+            && let Ok(place) = self.missing.place(entry, &self.roster)
         {
             self.asker.ahead(&place, &dir);
         }
@@ -331,15 +213,10 @@ impl Filter for Check {
         if self.dry_run {
             return self.foretell(entry, report);
         }
-        let partition = self.partition(entry)?;
-        partition.entries += 1;
-        let place = Arc::clone(&partition.place);
-        self.looked_up += 1;
-        let domain = u64::from(local_part(entry.mailbox()).len() < entry.mailbox().len());
-        self.with_domain.0 += domain;
+        let place = self.missing.look_for(entry, &self.roster)?;
         let found = self.asker.ask(&place, &self.dir)?;
-        report.progress(self.looked_up, |told| {
-            format!("{} looked up, {}/s, {} missing", Count(told.count), Count(told.rate), Count(self.missing))
+        report.progress(self.missing.looked_for(), |told| {
+            format!("{} looked up, {}/s, {} missing", Count(told.count), Count(told.rate), Count(self.missing.count()))
         });
         let mut there = None;
         if let (Some(ahead), Found::Header { .. }) = (&mut self.ahead, &found) {
@@ -362,21 +239,8 @@ impl Filter for Check {
             Found::Broken(refusal) => return Ok(Verdict::Refuse(refusal)),
             Found::Nothing => {}
         }
-        self.missing += 1;
-        self.with_domain.1 += domain;
         let header = [&self.dir[..], b"/cyrus.header"].concat();
-        report.loss(
-            entry.at,
-            "no cyrus.header",
-            format_args!(" ({})", show(&place.roots.of(MetaFile::Header).join(as_path(&header)))),
-            entry.mailbox(),
-        );
-        let partition = self.partition(entry)?;
-        partition.missing += 1;
-        if partition.samples.len() < SAMPLES {
-            let by_id = (!is_by_name(entry)).then_some(header);
-            partition.samples.push((entry.mailbox().to_vec(), by_id));
-        }
+        self.missing.add(entry, &self.roster, header, report)?;
         if let Some(file) = &mut self.missing_file {
             file.write(entry.bytes, Some(entry.dialect))?;
         }
@@ -398,62 +262,11 @@ impl Filter for Check {
         }
         // The reason is to stand last.
         report.flush_alike();
-        let exceeded = self.max_missing.map(|limit| (limit, limit.exceeded(self.missing, self.looked_up)));
-        let mut suspicious: Vec<_> = self
-            .partitions
-            .iter()
-            .filter(|(_, part)| {
-                (part.missing >= SUSPICIOUS && part.missing * 2 > part.entries)
-                    || (part.missing >= ALL_OF && part.missing == part.entries)
-            })
-            .filter(|_| exceeded.is_none_or(|(_, exceeded)| exceeded))
-            .collect();
-        suspicious.sort_by_key(|(name, _)| *name);
-        for (name, part) in &suspicious {
-            report.told(
-                "partition missing",
-                format_args!(
-                    "{} of {} mailboxes of partition {} are missing at {}{}",
-                    Count(part.missing),
-                    Count(part.entries),
-                    Name(name),
-                    show(part.place.roots.of(MetaFile::Header)),
-                    self.elsewhere(name, part)
-                ),
-            );
-        }
-        let (all, missing) = self.with_domain;
-        match exceeded {
-            Some((limit, true)) => {
-                return Err(Stop::Refused(format!(
-                    "{} of {} mailboxes are missing; --max-missing allows {limit}",
-                    Count(self.missing),
-                    Count(self.looked_up)
-                )));
-            }
-            // A limit of one's own replaces the rules below, and --keep only reports.
-            Some(_) => {}
-            None if self.keep => {}
-            None if !suspicious.is_empty() => {
-                return Err(Stop::Refused(
-                    "more than half of a partition is missing: a wrong map, a disk that is not mounted, or other hashing than -C says? \
-                     (--max-missing if it is right)"
-                        .to_string(),
-                ));
-            }
-            None if missing >= ALL_OF && missing == all => {
-                return Err(Stop::Refused(format!(
-                    "all {} mailboxes with a domain are missing: does virtdomains of the configuration fit the spool? \
-                     (--max-missing if it is right)",
-                    Count(all)
-                )));
-            }
-            None => {}
-        }
+        self.missing.judge(&self.roster, self.layout.as_ref(), report)?;
         if let Some(orphans) = &mut self.orphans {
             orphans.end(report)?;
         }
-        if self.missing > ALIKE && self.missing_file.is_none() {
+        if self.missing.count() > ALIKE && self.missing_file.is_none() {
             report.remark("--missing FILE keeps the entries of all that are missing");
         }
         Ok(())
@@ -484,20 +297,18 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
         options.spool.partitions(&options.common, "--partition", &options.partition, Roots::of_data)?;
     let reader = server_user(&conf, report)?;
     let mut filter = Check {
-        options: options.spool,
         conf,
         roster,
         layout: None,
         ahead: None,
-        with_domain: (0, 0),
         to_move: 0,
-        partitions: HashMap::new(),
+        missing: Missing::new(options.max_missing, options.keep, options.spool.old_conf.is_some()),
         missing_file: side.list(options.missing.as_deref(), "--missing")?,
         orphans_file: side.list(options.orphans.as_deref(), "--orphans")?,
         orphans: None,
         keep: options.keep,
         dry_run: options.dry_run,
-        max_missing: options.max_missing,
+        options: options.spool,
         wants_fill: options.fill,
         fill: None,
         filled: 0,
@@ -509,8 +320,6 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
         dir: Vec::new(),
         kept: 0,
         broken: 0,
-        looked_up: 0,
-        missing: 0,
         not_moved: 0,
         without: [("remote", 0), ("tombstones", 0), ("intermediates", 0)],
     };
