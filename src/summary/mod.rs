@@ -1,5 +1,11 @@
 //! What a list holds, for people to read at a glance.
 
+mod people;
+mod tree;
+
+use people::{IN_ACL, INBOX, People, is_everybody, owner};
+use tree::Tree;
+
 use crate::acl;
 use crate::entry::{Entry, Kind, Member, local_part};
 use crate::mbtype::Mbtype;
@@ -47,8 +53,6 @@ const NAME: u8 = b'n';
 
 /// Every userid as `local NUL domain NUL` and where it was met.
 const USERID: u8 = b'u';
-const IN_ACL: u8 = b'i';
-const INBOX: u8 = b'm';
 
 /// What one needs to choose maps and thresholds, and to see what would go wrong.
 #[derive(Default)]
@@ -402,142 +406,6 @@ fn write_groups(title: &str, groups: &Groups, out: &mut dyn Write) -> io::Result
     write!(out, "\n{title}\n{groups}")
 }
 
-/// Who a mailbox belongs to.
-#[derive(Clone, Copy)]
-struct Owner<'a> {
-    user: &'a [u8],
-    domain: &'a [u8],
-}
-
-/// The user to whom a mailbox belongs.
-fn owner(mailbox: &[u8]) -> Option<Owner<'_>> {
-    let local = local_part(mailbox);
-    let user = local.strip_prefix(b"user.")?.split(|b| *b == b'.').next()?;
-    Some(Owner { user, domain: &mailbox[..(mailbox.len() - local.len()).saturating_sub(1)] })
-}
-
-impl Owner<'_> {
-    /// Whether this is the owner's identifier: of the default domain, users have none.
-    fn is(self, identifier: &[u8]) -> bool {
-        let same = |one: &[u8], other: &[u8]| {
-            let plain = |b: u8| if b == b'^' { b'.' } else { b };
-            one.len() == other.len() && one.iter().zip(other).all(|(a, b)| plain(*a) == plain(*b))
-        };
-        same(identifier, self.user)
-            || match memchr::memchr(b'@', identifier) {
-                Some(at) => {
-                    same(&identifier[..at], self.user)
-                        && (self.domain.is_empty() || identifier[at + 1..] == *self.domain)
-                }
-                None => false,
-            }
-    }
-}
-
-/// Identifiers that no user has.
-fn is_everybody(identifier: &[u8]) -> bool {
-    let local = identifier.split(|b| *b == b'@').next().unwrap_or_default();
-    matches!(local, b"anyone" | b"anonymous") || identifier.starts_with(b"group:")
-}
-
-/// Names in the order of their hierarchy: duplicates, and what lies below something that is not there.
-#[derive(Default)]
-struct Tree {
-    last: Vec<u8>,
-    /// How much of the last name is the name of a mailbox, itself and those above it.
-    there: Vec<usize>,
-    /// The INBOX that was missed last.
-    missed: Vec<u8>,
-}
-
-impl Tree {
-    fn add(&mut self, name: &[u8], count: u64, oddities: &mut Groups) {
-        let shown = |name: &[u8]| {
-            let dotted: Vec<u8> = name.iter().map(|b| if *b == 0 { b'.' } else { *b }).collect();
-            Brief(&dotted).to_string()
-        };
-        for _ in 1..count {
-            oddities.add("mailbox that stands in the list again", |_| shown(name));
-        }
-        while self.there.last().is_some_and(|len| name.get(*len) != Some(&0) || name[..*len] != self.last[..*len]) {
-            self.there.pop();
-        }
-        let local = local_part(name);
-        let root = name.len() - local.len();
-        let top = local.split(|b| *b == 0).next().unwrap_or_default();
-        let parent = memchr::memrchr(0, local).map(|at| root + at);
-        // Nothing needs to be above the users, and what was deleted went without what is above it.
-        let below = parent.filter(|len| name[root..*len] != *b"user" && top != b"DELETED");
-        if let Some(parent) = below
-            && self.there.last() != Some(&parent)
-        {
-            let user = local.splitn(3, |b| *b == 0).nth(1).filter(|_| top == b"user");
-            let inbox = user.map(|user| &name[..root + b"user.".len() + user.len()]);
-            match inbox {
-                Some(inbox) if !self.there.contains(&inbox.len()) => {
-                    if self.missed != inbox {
-                        self.missed = inbox.to_vec();
-                        oddities.add("user with mailboxes and no INBOX", |_| shown(inbox));
-                    }
-                }
-                _ => oddities.add("mailbox below one that is not there", |_| shown(name)),
-            }
-        }
-        self.last.clear();
-        self.last.extend_from_slice(name);
-        self.there.push(name.len());
-    }
-}
-
-/// Userids in order: those of ACLs that have no INBOX.
-#[derive(Default)]
-struct People {
-    local: Vec<u8>,
-    /// Whether the userid has an INBOX without a domain: one with a domain may be the same user, in the default domain.
-    bare: bool,
-    /// The domain of the identifier that was met last, and how often that was met; 0 once it has an INBOX.
-    domain: Vec<u8>,
-    count: u64,
-    strangers: Top,
-}
-
-impl People {
-    /// One userid with its domain, and where it was met: in ACLs, which sort first, or as an INBOX.
-    fn add(&mut self, userid: &[u8], count: u64) {
-        let Some((place, userid)) = userid.split_last() else { return };
-        let mut parts = userid.split(|b| *b == 0);
-        let (local, domain) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let same = self.local == local;
-        if *place == INBOX && same && self.domain == domain {
-            self.count = 0;
-        }
-        self.settle();
-        if !same {
-            self.bare = false;
-            self.local.clear();
-            self.local.extend_from_slice(local);
-        }
-        match *place {
-            INBOX => self.bare |= domain.is_empty(),
-            _ if !self.bare => {
-                self.count = count;
-                self.domain.clear();
-                self.domain.extend_from_slice(domain);
-            }
-            _ => {}
-        }
-    }
-
-    /// Nothing more comes of the identifier that was met last.
-    fn settle(&mut self) {
-        let count = std::mem::take(&mut self.count);
-        if count > 0 {
-            let at = if self.domain.is_empty() { &b""[..] } else { b"@" };
-            self.strangers.add(&[&self.local, at, &self.domain].concat(), count, FEW);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -574,54 +442,5 @@ mod tests {
         let wanted = [(2, "cyrus"), (1, "ann"), (1, "ann@example.org"), (1, "bobb")];
         assert_eq!(strangers, wanted.map(|(n, id)| (n, id.to_string())));
         Ok(())
-    }
-
-    #[test]
-    fn names_below_nothing() {
-        let mut groups = Groups::default();
-        let mut tree = Tree::default();
-        let mut names = [
-            "user.bob",
-            "user.bob",
-            "user.bob-x.Sent",
-            "user.bob-x.Sent.old",
-            "user.bob.a.b",
-            "user.bob.a.b.c",
-            "a!user.bob",
-            "a!user.bob.Sent",
-            "b!user.bob.Sent",
-            "shared",
-            "shared.x",
-            "news.x",
-            "DELETED.user.bob.4F5E6D7C",
-        ]
-        .map(|name| name.replace('.', "\0"));
-        names.sort();
-        for name in names.iter().collect::<std::collections::BTreeSet<_>>() {
-            tree.add(name.as_bytes(), names.iter().filter(|other| *other == name).count() as u64, &mut groups);
-        }
-        assert_eq!(
-            groups.to_string(),
-            "           2  user with mailboxes and no INBOX: b!user.bob, user.bob-x\n\
-             \x20          2  mailbox below one that is not there: news.x, user.bob.a.b\n\
-             \x20          1  mailbox that stands in the list again: user.bob\n"
-        );
-    }
-
-    #[test]
-    fn owners() {
-        for (mailbox, identifier, is) in [
-            ("user.bob", "bob", true),
-            ("user.bob.Sent", "bob", true),
-            ("user.bob", "bobb", false),
-            ("user.j^d", "j.d", true),
-            ("x!user.bob", "bob@x", true),
-            ("x!user.bob", "bob@y", false),
-            ("user.bob", "bob@x", true),
-        ] {
-            let owner = owner(mailbox.as_bytes()).unwrap();
-            assert_eq!(owner.is(identifier.as_bytes()), is, "{mailbox} {identifier}");
-        }
-        assert!(owner(b"shared.bob").is_none());
     }
 }
