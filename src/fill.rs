@@ -42,6 +42,8 @@ pub struct Facts {
     pub header: Header,
     /// The header of its cyrus.index.
     pub index: Index,
+    /// Whether that is in the first place where it was looked for, its own.
+    pub index_in_place: bool,
 }
 
 impl Facts {
@@ -53,7 +55,7 @@ impl Facts {
             Ok(header) => header,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        Ok(index_of(indexes, dir, &mut buffer)?.map(|index| Facts { header, index }))
+        Ok(index_of(indexes, dir, &mut buffer)?.map(|(index, index_in_place)| Facts { header, index, index_in_place }))
     }
 }
 
@@ -77,7 +79,7 @@ impl Fill {
         changes: &mut Changes,
         report: &mut Report,
     ) -> Result<(), Refusal> {
-        let Facts { header, index } = facts;
+        let Facts { header, index, .. } = facts;
         let told = |member| entry.member(member).filter(|text| !text.is_empty());
         let uniqueid = match (told(Member::Uniqueid), header.uniqueid.as_deref().filter(|id| !id.is_empty())) {
             (None, None) => {
@@ -152,8 +154,12 @@ pub fn header_of(headers: &[Root<'_>], dir: &[u8], buffer: &mut Vec<u8>) -> Resu
     Ok(Ok(header))
 }
 
-/// The same of cyrus.index.
-pub fn index_of(indexes: &[Root<'_>], dir: &[u8], buffer: &mut Vec<u8>) -> Result<Result<Index, Refusal>, Stop> {
+/// The same of cyrus.index, and whether it is in the first of the roots.
+pub fn index_of(
+    indexes: &[Root<'_>],
+    dir: &[u8],
+    buffer: &mut Vec<u8>,
+) -> Result<Result<(Index, bool), Refusal>, Stop> {
     let Some((path, rest)) = read(indexes, dir, "cyrus.index", Index::HEAD as u64, buffer)? else {
         return Ok(Err(Refusal::with("no cyrus.index to fill from", "the server could not open the mailbox")));
     };
@@ -170,7 +176,7 @@ pub fn index_of(indexes: &[Root<'_>], dir: &[u8], buffer: &mut Vec<u8>) -> Resul
     {
         return Ok(Err(unfilled(&path, &two("uidvalidity", &other))));
     }
-    Ok(Ok(index))
+    Ok(Ok((index, rest.len() + 1 == indexes.len())))
 }
 
 fn two(what: &str, other: &Path) -> String {

@@ -91,7 +91,7 @@ pub enum Found {
     /// Its header, where it belongs or still on the data partition (`moved` is false), and what its files say if that
     /// was asked.
     Header {
-        /// Whether it is where it belongs.
+        /// Whether it is where it belongs, with the index if that was looked at.
         moved: bool,
         /// What its files say, or why they cannot be believed.
         facts: Option<Result<Facts, Refusal>>,
@@ -299,7 +299,8 @@ impl Looker {
             true => Some(Facts::read(dir, &place.headers(), &place.indexes())?),
             false => None,
         };
-        Ok(Found::Header { moved, facts })
+        let index_too = facts.as_ref().is_none_or(|facts| facts.as_ref().is_ok_and(|facts| facts.index_in_place));
+        Ok(Found::Header { moved: moved && index_too, facts })
     }
 
     /// Opens the directory that this one and the last lie in, or is the last, once a second one lies there.

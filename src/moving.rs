@@ -101,6 +101,28 @@ impl Mover {
         }
     }
 
+    /// A file that no mailbox can be opened without and that was kept apart before, where this configuration looks for it
+    /// in the spool. It is not brought back.
+    fn is_apart_no_more(&self, roots: &Roots, tail: &[u8], makers: &mut Makers) -> Result<Option<Refusal>, Stop> {
+        for file in MetaFile::ALL.into_iter().filter(|file| file.is_needed() && roots.of(*file) == roots.data) {
+            for root in &roots.meta {
+                let place = Place { file, tail, spool: &roots.data, meta: root };
+                let to = makers.below(root)?.find(tail)?;
+                if place.stat(self.from.as_ref(), place.spool)?.is_none() && place.stat(to, place.meta)?.is_some() {
+                    let detail = format_args!(
+                        "{} is there, and {} is where the server will look: metapartition_files has no word {}; add it, or \
+                         move these files yourself",
+                        place.show(place.meta),
+                        place.show(place.spool),
+                        file.word()
+                    );
+                    return Ok(Some(Refusal::with("file that is kept apart no more", detail)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// Looks at all files of the mailbox whose directory is `tail`, and says what [`Mover::bring`] is to do about each.
     /// Nothing is touched.
     pub fn look(
@@ -147,6 +169,9 @@ impl Mover {
                 },
             };
             self.steps.push(step);
+        }
+        if let Some(refusal) = self.is_apart_no_more(roots, tail, makers)? {
+            return Ok(Err(refusal));
         }
         if !missing.is_empty() {
             return Ok(Err(Refusal::with(

@@ -585,6 +585,25 @@ fn killed_while_it_copies() {
 }
 
 /// A link to the directory of a mailbox that the list does not name: that one's files are not ours to take.
+/// The words were more once: what no mailbox opens without is not left where nobody looks.
+#[test]
+fn what_is_kept_apart_no_more_is_refused() {
+    let night = Night::new();
+    night.mkmeta(&["--move"]).expect(0);
+    night.conf("meta.conf", "header");
+    let before = night.now();
+    for options in [&["--move", "-n"][..], &["--move"], &["--copy"]] {
+        let ran = night.mkmeta(options).expect(1);
+        ran.says("file that is kept apart no more").says("metapartition_files has no word index; add it");
+        assert!(night.now() == before, "{options:?}");
+    }
+    // Where 3.6 and later fill their lists, the index is not where it belongs either.
+    let conf = night.sandbox.file("meta.conf");
+    let to = ["--from", "2.2.13", "--to", "3.6.1"];
+    let list = run("parse", &[&to[..], &["-q", "--reject", "/dev/null"]].concat(), &night.list()).expect(1).out;
+    run("check-paths", &[&to[..], &["-C", &conf, "--fill"]].concat(), &list).expect(0).says("100 not moved yet");
+}
+
 #[test]
 fn a_link_to_another_mailbox_is_refused() {
     let sandbox = Sandbox::of("2.2.13", "flat");

@@ -438,7 +438,7 @@ impl Orphans {
         let mbtype = if by_name { mbtype.with(Mbtype::LEGACY) } else { mbtype };
         json::write(&entry, mbtype, acl, &mut out).ok_or("a type without a letter")?;
         let mut buffer = Vec::new();
-        let index = match index_of(&partition.place.indexes(), dir, &mut buffer) {
+        let (index, index_in_place) = match index_of(&partition.place.indexes(), dir, &mut buffer) {
             Ok(index) => index.map_err(|refusal| refusal.to_string())?,
             Err(Stop::Trouble(text)) => return Err(text),
             Err(_) => return Err("cannot be read".to_string()),
@@ -448,7 +448,7 @@ impl Orphans {
         let fields = bare.fields.map_err(|refusal| refusal.to_string())?;
         let dialect = Dialect::Json;
         let entry = Entry { bytes: &out, values: &values, members: Some(&members), at, dialect, fields };
-        fill.entry(&entry, &Facts { header: header.clone(), index }, &mut changes, report)
+        fill.entry(&entry, &Facts { header: header.clone(), index, index_in_place }, &mut changes, report)
             .map_err(|refusal| refusal.to_string())?;
         let mut filled = Vec::new();
         changes.apply(&out, &mut filled);
