@@ -40,7 +40,10 @@ impl Hosts {
         let (here, there) = (path(&old), path(&new));
         let mut old_conf = String::from_utf8(old.read("old.conf")).unwrap();
         writeln!(old_conf, "sievedir: {here}/sieve").unwrap();
-        std::fs::create_dir(old.path().join("sieve")).unwrap();
+        for dir in ["sieve", "conf", "conf/user", "conf/user/a"] {
+            std::fs::create_dir(old.path().join(dir)).unwrap();
+        }
+        old.write("conf/user/a/alice.seen", "of alice");
         let mut new_conf = old_conf.replace(&here, &there).replace("defaultpartition: default", "defaultpartition: 3");
         for (from, to) in [("default", "3"), ("0", "4")] {
             new_conf = new_conf.replace(&format!("partition-{from}: "), &format!("partition-{to}: "));
@@ -243,7 +246,9 @@ fn what_3_0_hashes_otherwise_is_moved() {
 
 #[test]
 fn what_is_hashed_now_and_was_not_is_moved() {
-    moved_by_hash("2.2.13", "unixsep", &[("hashimapspool: no\n", "hashimapspool: yes\n")]);
+    // A slash behind a partition's directory is none of its name, and backslashes are of it.
+    let odd = [("/spool/1\n", "/spool/1//\n"), ("/spool/2\n", "/spool/\\new it's\\c\n")];
+    moved_by_hash("2.2.13", "unixsep", &[&[("hashimapspool: no\n", "hashimapspool: yes\n")], &odd[..]].concat());
 }
 
 #[test]
@@ -259,6 +264,8 @@ fn domains_that_are_hashed_otherwise_are_moved() {
 fn moved_by_hash(release: &str, variant: &str, conf: &[(&str, &str)]) {
     let Some(hosts) = Hosts::of(release, variant, conf) else { return };
     hosts.set("DROP = deletedprefix,remote\nMAX_REFUSED = 8\n");
+    // Where root has put the kit the Cyrus user need not be able to go.
+    hosts.new.sh("chown -R root kit && chmod 700 kit").expect(0);
     hosts.make("plan").expect(0);
     // What the users of the old host have, in the letters that it has for them.
     let night = String::from_utf8(hosts.new.read("kit/work/plan.tsv")).unwrap();
@@ -463,10 +470,38 @@ fn an_upgrade_in_place_keeps_its_only_copy() {
     let before = headers();
     hosts.make("rehearse").expect(0);
     assert_eq!(headers(), before);
-    hosts.make("load rollback rehearse").expect(0);
+    hosts.make("load").expect(0);
+    hosts.fails("rollback rehearse", &["make rollback goes alone"]);
+    hosts.make("rollback").expect(0).says("stays there: the old server does not find it");
+    hosts.make("rehearse").expect(0);
     assert_eq!(headers(), before);
     hosts.make("load verify").expect(0);
     assert_eq!(headers(), before);
+}
+
+/// In place the old server must find its directories where they were.
+#[test]
+fn a_rollback_in_place_moves_back() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    let (old, new) = (hosts.old.path().display().to_string(), hosts.new.path().display().to_string());
+    let conf = String::from_utf8(hosts.new.read("new.conf")).unwrap();
+    let conf = conf.replace(&format!("{new}/spool/3"), &format!("{old}/spool/default"));
+    let conf = conf.replace(&format!("{new}/spool/4"), &format!("{old}/spool/0"));
+    let conf = conf.replace(&format!("{new}/spool"), &format!("{old}/spool"));
+    hosts.new.write("new.conf", conf.replace("hashimapspool: no", "hashimapspool: yes"));
+    let spool = || {
+        let found = hosts.old.sh("find spool -type f | sort | xargs -d '\\n' md5sum").expect(0).out;
+        String::from_utf8(found).unwrap()
+    };
+    let before = spool();
+    // Users' files are copied, the spool is not.
+    hosts.make("rehearse load").expect(0);
+    assert_ne!(spool(), before);
+    hosts.make("rollback").expect(0);
+    assert_eq!(spool(), before);
+    hosts.make("rehearse").expect(0);
+    hosts.make("load").expect(0);
+    hosts.make("verify").expect(0);
 }
 
 /// rsync --delete into the directory that another one lies in would remove that.
@@ -754,6 +789,13 @@ fn nothing_is_done_beside_a_running_server() {
         hosts.fails(goal, &["a server listens at", "socket/lmtp: stop it"]);
     }
     drop(socket);
+    // The number of a master that is gone, and another's by now; and a root that is another than at the last copy.
+    let stale = hosts.new.write("stale.pid", std::process::id().to_string());
+    hosts.set(&format!("MASTER_PID = {stale}\n"));
+    let (conf, new) = (String::from_utf8(hosts.new.read("new.conf")).unwrap(), hosts.new.path().display().to_string());
+    hosts.new.write("new.conf", conf.replace(&format!("{new}/spool/3"), &format!("{new}/spool/other")));
+    std::fs::create_dir(hosts.new.path().join("spool/other")).unwrap();
+    cyrus::hand_over(hosts.new.path());
     hosts.make("rehearse").expect(0);
 }
 
@@ -783,8 +825,87 @@ fn what_changed_on_the_old_host_since_the_last_copy_is_noticed() {
     let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
     hosts.make("rehearse").expect(0);
     hosts.old.write("spool/1/user/bob/99.", "Subject: new\r\n\r\n");
+    // What -v says besides is no difference.
+    hosts.set("RSYNC = rsync -aHv --delete\n");
     hosts.fails("load", &["user/bob/99.", "stop the old server, make rehearse, and make load again"]);
+    hosts.make("rehearse load").expect(0).says("quota/ is not there: no quota files are copied");
+}
+
+/// What rsync began goes on when make is gone.
+#[test]
+fn what_a_killed_make_has_begun_is_waited_for() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    hosts.make("rehearse").expect(0);
+    let lock = hosts.new.file("kit/work/lock");
+    let mut holds = Command::new("flock").args([&lock, "cat"]).stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let taken = || !Command::new("flock").args(["-n", &lock, "true"]).status().unwrap().success();
+    let patient_until = Instant::now() + Duration::from_secs(20);
+    while !taken() {
+        assert!(Instant::now() < patient_until);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for goal in ["rehearse", "load", "rollback"] {
+        hosts.fails(goal, &["something that an earlier make began is still at work"]);
+    }
+    drop(holds.stdin.take());
+    holds.wait().unwrap();
+    hosts.make("rehearse").expect(0);
+}
+
+/// Each load has a list before it, and none of them is lost.
+#[test]
+fn the_list_before_an_earlier_load_is_kept_beside_the_last_one() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    hosts.make("rehearse").expect(0);
+    hosts.set("COPY = no\n");
+    let has = |list: &str| {
+        hosts.new.write("conf/mailboxes.db", list);
+        cyrus::hand_over(&hosts.new.path().join("conf"));
+    };
+    has("the first");
     hosts.make("rehearse load").expect(0);
+    std::fs::remove_dir_all(hosts.new.path().join("kit/work")).unwrap();
+    has("the second");
+    hosts.make("rehearse").expect(0);
+    hosts.make("load").expect(0);
+    assert_eq!(hosts.new.read("conf/mailboxes.db.before"), b"the second");
+    let found = hosts.new.sh("cat conf/mailboxes.db.before.2*").expect(0).out;
+    assert_eq!(found, b"the first");
+}
+
+/// A user has files by one name. Of 3.6 and later it is known which, of others an administrator must tell.
+#[test]
+fn files_of_a_user_by_two_names_do_not_take_each_others_place() {
+    let full = &[("fulldirhash: no\n", "fulldirhash: yes\n")];
+    for (release, variant, letter) in [("3.6.1", "legacyhash", "c"), ("2.4.22", "hash", "c")] {
+        let Some(hosts) = Hosts::of(release, variant, full) else { return };
+        hosts.set("DROP = deletedprefix,remote\nMAX_REFUSED = 8\n");
+        let dir = hosts.old.path().join("conf/user").join(letter);
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("carol.smith.sub"), "user.carol^smith.Sent\t\n").unwrap();
+        std::fs::write(dir.join("carol^smith.sub"), "left from before\n").unwrap();
+        cyrus::hand_over(hosts.old.path());
+        if release == "2.4.22" {
+            hosts.fails("rehearse", &["carol^smith.sub and ", "one user has both", "remove the other on the old host"]);
+            std::fs::remove_file(dir.join("carol^smith.sub")).unwrap();
+        }
+        hosts.make("rehearse load").expect(0);
+        let found = hosts.new.sh("cat conf/user/*/carol.smith.sub").expect(0).out;
+        assert_eq!(String::from_utf8_lossy(&found), "user.carol^smith.Sent\t\n", "{release}");
+    }
+}
+
+/// A configdirectory that is none of the old server's would leave every subscription behind.
+#[test]
+fn a_configdirectory_that_is_none_is_noticed() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    let conf = String::from_utf8(hosts.new.read("kit/old.conf")).unwrap();
+    let old = hosts.old.path().display();
+    hosts.new.write(
+        "kit/old.conf",
+        conf.replace(&format!("configdirectory: {old}/conf"), &format!("configdirectory: {old}/cnf")),
+    );
+    hosts.fails("rehearse", &["cnf on the old host has neither user/ nor quota/ nor domain/"]);
 }
 
 /// On a renamed back end of a murder it would delete every local mailbox.
@@ -799,6 +920,9 @@ fn a_start_that_pushes_a_renamed_back_end_is_refused() {
     // In no other section, and not where the name is the same.
     hosts.new.write("cyrus.conf", push.replace("START", "EVENTS"));
     hosts.make("load").expect(0);
+    // And the line that is back does not keep anybody from going back.
+    hosts.new.write("cyrus.conf", push);
+    hosts.make("rollback").expect(0);
 }
 
 /// However much was left out on request.

@@ -38,10 +38,13 @@ quoted() { printf "'%s'" "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")"; }
 # The mailbox list of the server of an imapd.conf.
 db_of() {
     path=$(conf mboxlist_db_path "$1")
-    echo "${path:-$(conf configdirectory "$1")/mailboxes.db}"
+    printf '%s\n' "${path:-$(root configdirectory "$1")/mailboxes.db}"
 }
 
 db() { db_of "$NEW_CONF"; }
+
+# root OPTION FILE: a directory without a slash behind it
+root() { conf "$1" "$2" | sed 's|\(.\)/*$|\1|'; }
 
 # A switch as yes or no, whatever word it has.
 switch_of() {
@@ -78,8 +81,8 @@ copies() {
         die "MAP makes $twice of more than one partition: rsync --delete would remove the one as it copies the other"
     while IFS=$tab read -r old new; do
         for kind in partition metapartition archivepartition; do
-            here=$(conf "$kind-$old" "$OLD_CONF")
-            there=$(conf "$kind-$new" "$NEW_CONF")
+            here=$(root "$kind-$old" "$OLD_CONF")
+            there=$(root "$kind-$new" "$NEW_CONF")
             case $kind in
             partition) data=$there old_data=$here ;;
             # What is told to be apart and has the partition's own directory is not apart.
@@ -103,8 +106,8 @@ copies() {
         done
     done <"$W/partitions.new"
     mv "$W/partitions.new" "$W/partitions"
-    here=$(conf configdirectory "$OLD_CONF")
-    there=$(conf configdirectory "$NEW_CONF")
+    here=$(root configdirectory "$OLD_CONF")
+    there=$(root configdirectory "$NEW_CONF")
     for kind in user quota domain; do
         printf '%s\t%s\t%s\t-\n' $kind "$here/$kind" "$there/$kind"
     done
@@ -115,7 +118,7 @@ copies() {
 
 # Where scripts are, if not with the users' own files.
 sievedir() {
-    test "$(switch_of "$(conf sieveusehomedir "$1")")" = yes || { found=$(conf sievedir "$1"); echo "${found:-/usr/sieve}"; }
+    test "$(switch_of "$(conf sieveusehomedir "$1")")" = yes || { found=$(root sievedir "$1"); printf '%s\n' "${found:-/usr/sieve}"; }
 }
 
 from() { printf '%s%s/' "${OLD:+$OLD:}" "$1"; }
@@ -171,14 +174,15 @@ places() {
         NR > 1 && $4 != "missing" {
             dir = field($3); there = field($5)
             for (i = 1; i <= n; i++) if (of[i] == $2 && below(new[i], dir) != "") break
-            if (i > n) next
+            if (i > n) { print "migrate: " $1 ": " $3 " lies in no directory of partition " $2 >"/dev/stderr"; exit failed = 1 }
             is = below(new[i], dir); shall = there == "" ? is : below(new[i], there)
             # What lies below public goes elsewhere than public does, what lies below user.bob goes along with it.
             name = field($1); sub(/^[^!]*!/, "", name)
             how = index(name, ".") ? "whole" : "alone"
             for (i = 1; i <= n; i++)
                 if (of[i] == $2 && kind[i] != "new") print how, old[i] "/" is, new[i] "/" is, new[i] "/" shall
-        }' OFS='\t' "$1"
+        }
+        END { exit failed }' OFS='\t' "$1"
 }
 
 # The same of users: \Seen and subscriptions, quotas, and scripts are in directories of one letter whatever
@@ -188,7 +192,7 @@ users() {
         case $host in OLD) file=$OLD_CONF ;; NEW) file=$NEW_CONF ;; esac
         for option in fulldirhash virtdomains defaultdomain; do
             value=$(conf $option "$file")
-            test -z "$value" || echo "$option: $value"
+            test -z "$value" || printf '%s: %s\n' "$option" "$value"
         done >"$W/$host.hash"
         { echo 'hashimapspool: yes' && cut -f 1 "$W/partitions" | sed 's|.*|partition-&: /&|'; } >>"$W/$host.hash"
     done
@@ -197,7 +201,8 @@ users() {
     hashed quotas-here OLD --layout 2.5.17
     hashed quotas-there NEW --layout 2.5.17
     if since "$TO" 3 6; then dots=1; else dots=0; fi
-    awk -F '\t' -v copies="$W/copies" -v dots=$dots '
+    if since "$FROM" 3 6; then dotted=1; else dotted=0; fi
+    awk -F '\t' -v copies="$W/copies" -v dots=$dots -v dotted_only=$dotted '
         # /partition/[domain/D/example.com/]L/user/bob
         function take_apart(dir, part) {
             sub(/^\/[^\/]*\//, "", dir); part["domain"] = ""
@@ -230,7 +235,7 @@ users() {
             sub(/^user\./, "", name); dotted = name; gsub(/\^/, ".", dotted)
             # 3.6.1 has carol.smith.sub, and carol.smith for her scripts; of earlier releases nobody has asked, so both
             # names are looked for.
-            for (n = 1; n <= (dotted == name ? 1 : 2); n++) {
+            for (n = dotted_only ? 2 : 1; n <= (dotted == name && !dotted_only ? 1 : 2); n++) {
                 is = n == 1 ? name : dotted; shall = dots ? dotted : is
                 say("files", "user", "user/", is, shall)
                 say("whole", "sieve", "", is, shall)
@@ -256,4 +261,13 @@ moves() {
     test ! -s "$W/meet" ||
         die "$(cat "$W/meet"): another mailbox is there. Keep the old hashing in $NEW_CONF, or rename one of the two"
     mv "$2.new" "$2"
+    # Of a user who has files by both names, nobody knows which count.
+    awk -F '\t' -v OFS='\t' '$1 == "files" { print $3, $4; if ($4 in is) print is[$4], $3; is[$4] = $3 }' "$2" |
+        while IFS=$tab read -r one other; do
+            for file in "$one".*; do
+                twin=$other.${file#"$one".}
+                test ! -e "$file" || test ! -e "$twin" || cmp -s "$file" "$twin" ||
+                    die "$file and $twin: one user has both. Look which counts, and remove the other on the old host"
+            done
+        done
 }

@@ -3,6 +3,8 @@
 # Run again it goes on where it was stopped: what is not there any more has gone before, or gone along with another.
 set -eu
 umask 077
+# find goes back to where it was started, and that may be root's.
+cd /
 
 # A mailbox and what lies below it.
 whole() {
@@ -22,9 +24,11 @@ alone() {
     rmdir "$1" 2>/dev/null || test -d "$1"
 }
 
+# A file that is there already is not written over; one that was copied before a kill is the same.
 file() {
     test -f "$1" || return 0
     mkdir -p "${2%/*}"
+    test ! -e "$2" || cmp -s "$1" "$2" || { printf '%s\n' "migrate: $1 is to become $2, which is another" >&2; exit 1; }
     mv "$1" "$2"
 }
 

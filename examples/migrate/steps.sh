@@ -42,35 +42,41 @@ take() {
 # rsyncs OPTION...: the copies as commands, one a line
 rsyncs() {
     copied | while IFS=$tab read -r _ here there _; do
-        echo "$RSYNC${1:+ $*} $(quoted "$(from "$here")") $(quoted "$there/")"
+        printf '%s\n' "$RSYNC${1:+ $*} $(quoted "$(from "$here")") $(quoted "$there/")"
     done
 }
 
 # on_the_old_host KIND DIRECTORY: is it there, and not the place where a disk should be?
 on_the_old_host() {
-    if rsync --list-only "$(from "$2")" </dev/null >"$W/listed" 2>"$W/listed.log"; then
-        case $1 in
-        *partition)
-            awk '/^d/ && $NF != "." && $NF != "lost+found" { found = 1 } END { exit !found }' "$W/listed" ||
-                die "$(from "$2") holds no mailbox: is the old host's disk mounted? Nothing was copied from there"
-            ;;
+    # By the words of RSYNC, which may tell how to get there.
+    if $RSYNC --list-only --no-recursive --dirs "$(from "$2")" </dev/null >"$W/listed" 2>"$W/listed.log"; then
+        held=$(awk '/^[-dl]/ && $NF != "." && $NF != "lost+found" { n++ } END { print n + 0 }' "$W/listed")
+        case $1,$held in
+        partition,0 | metapartition,0)
+            die "$(from "$2") holds no mailbox: is the old host's disk mounted? Nothing was copied from there" ;;
+        user,0) say "$(from "$2") is empty: users have no subscriptions there, and no \\Seen?" ;;
         esac
         return
     fi
     # A server without quotas, domains or scripts has no directories for them.
     case $1 in
-    *partition) ;;
-    *) grep -q 'No such file' "$W/listed.log" && return 1 ;;
+    quota | domain | sieve | user)
+        if grep -q 'No such file' "$W/listed.log"; then
+            say "$(from "$2") is not there: no $1 files are copied"
+            return 1
+        fi
+        ;;
     esac
     cat "$W/listed.log" >&2
-    die "$(from "$2") cannot be listed: see above, and OLD and OLD_CONF in config.mk"
+    die "$(from "$2") cannot be listed: see above, and OLD, OLD_CONF and RSYNC in config.mk"
 }
 
 copy() {
     test ! -e "$W/arranging" || half_way
     all_copies
-    test "$COPY" = yes || { touch "$W/copied"; return; }
-    stopped
+    test "$COPY" = yes || { : >"$W/copied"; return; }
+    # Where nothing is copied, the server that runs is the old one.
+    test -z "$(copied)" || stopped
     nobody_lives_here
     mounted
     rsyncs >"$W/rsync.sh"
@@ -78,7 +84,7 @@ copy() {
         # 24: files vanished while they were copied, as they do while the old server runs.
         sh -c "$line" </dev/null || test $? -eq 24 || die "failed: $line"
     done <"$W/rsync.sh"
-    touch "$W/copied"
+    copied | cut -f 3 >"$W/copied"
 }
 
 # Are the disks of this host where they should be?
@@ -88,8 +94,10 @@ mounted() {
         new | *partition) test -d "$there" || die "$there: is not there. Mount it, or make it if it is to be new" ;;
         esac
         case $kind in
-        *partition)
-            test ! -e "$W/copied" || test -n "$(find "$there/." ! -name . -prune -type d ! -name lost+found)" ||
+        partition | metapartition)
+            # To where it was copied before.
+            ! grep -qxF "$there" "$W/copied" 2>/dev/null ||
+                test -n "$(find "$there/." ! -name . -prune -type d ! -name lost+found)" ||
                 die "$there held mailboxes at the last rehearsal and is empty now: is the disk mounted?"
             ;;
         esac
@@ -135,10 +143,13 @@ all_copies() {
             test "$kind" = new || on_the_old_host "$kind" "$here" || continue
             printf '%s\t%s\t%s\t%s\n' "$kind" "$here" "$there" "$of"
         done <"$W/copies.new" >"$W/copies"
+        cut -f 1 "$W/copies" | grep -qx -e user -e quota -e domain ||
+            die "$(root configdirectory "$OLD_CONF") on the old host has neither user/ nor quota/ nor domain/: is it the" \
+                "configdirectory of its server? $OLD_CONF says so"
     else
         mv "$W/copies.new" "$W/copies"
     fi
-    apart
+    test "$COPY" = no || apart
 }
 
 # Has the old server changed anything since the last copy?
@@ -147,7 +158,9 @@ synced() {
     test "$COPY" = yes || { say 'COPY = no: that the whole spool has come is for you to know'; return; }
     mounted
     rsyncs --dry-run --itemize-changes >"$W/rsync.sh"
-    while read -r line; do sh -c "$line" </dev/null || die "failed: $line"; done <"$W/rsync.sh" >"$W/differences"
+    while read -r line; do sh -c "$line" </dev/null || die "failed: $line"; done <"$W/rsync.sh" >"$W/itemized"
+    # Without what -v would say.
+    grep -E '^([<>ch.][fdLDS]|\*deleting)' "$W/itemized" >"$W/differences" || true
     test ! -s "$W/differences" || {
         head -n 10 "$W/differences" >&2
         die "the old host's disks and the copy differ in $(wc -l <"$W/differences") files (all in $W/differences):" \
@@ -234,6 +247,7 @@ rehearsed() {
 final() {
     test -e "$W/rehearsed.list" || die 'nothing was rehearsed: make rehearse'
     stopped
+    no_push
     synced
     make_list "$W/final.list"
 }
@@ -246,7 +260,10 @@ stopped() {
     dir=$(conf configdirectory "$NEW_CONF")
     if test -e "$MASTER_PID"; then
         pid=$(cat "$MASTER_PID") || die "$MASTER_PID: cannot be read: does a master run here?"
-        test -z "$pid" || test ! -d "/proc/${pid%%[!0-9]*}" || die "a master runs here ($MASTER_PID: $pid): stop it"
+        # Its number may be another's by now.
+        case $(cat "/proc/${pid%%[!0-9]*}/comm" 2>/dev/null) in
+        *master*) die "a master runs here ($MASTER_PID: $pid): stop it" ;;
+        esac
     fi
     # Where there is no pid file: a master of this imapd.conf, who listens, and who has the list open?
     grep -la 'cyr.*master' /proc/[0-9]*/cmdline 2>/dev/null | while IFS=/ read -r _ _ pid _; do
@@ -260,9 +277,12 @@ stopped() {
     test ! -s "$W/masters" || die "a master runs here with $NEW_CONF, process $(cat "$W/masters"): stop it"
     socket=$(awk -v dir="$dir/socket/" 'index($8, dir) == 1 { print $8; exit }' /proc/net/unix)
     test -z "$socket" || die "a server listens at $socket: stop it"
-    open=$(find /proc/[0-9]*/fd -lname "$(db)" 2>/dev/null | head -n 1) || true
+    open=$(find /proc/[0-9]*/fd -lname "$(readlink -m "$(db)")" 2>/dev/null | head -n 1) || true
     test -z "$open" || die "process $(echo "$open" | cut -d / -f 3) has $(db) open: stop the server"
-    # On a back end of a murder that has got another name it deletes every local mailbox.
+}
+
+# On a back end of a murder that has got another name, ctl_mboxlist -m deletes every local mailbox.
+no_push() {
     old=$(conf servername "$OLD_CONF")
     new=$(conf servername "$NEW_CONF")
     if test -z "$new" || test "$old" != "$new"; then
@@ -281,6 +301,7 @@ printing() { if since "$TO" 3 2; then echo -dy; else echo -d; fi; }
 # Into a database of its own; the server's is not touched.
 aside() {
     stopped
+    no_push
     db=$(db)
     eat=
     # A sync for each entry is for a database that is in use; this one is synced once.
@@ -296,20 +317,32 @@ aside() {
 # What the new server looks for elsewhere. From here on the copy is not the old server's any more.
 arrange() {
     stopped
+    no_push
+    # The list before an earlier load is not the one before this one.
+    old=$(db).before
+    test -e "$W/arranging" || test ! -e "$old" || $AS_CYRUS mv "$old" "$old.$(date -r "$old" +%Y%m%d%H%M%S)"
     touch "$W/arranging"
+    awk -F '\t' '$3 != $4' "$W/night.tsv" >"$W/moves.tsv"
+    move "$W/moves.tsv" || die "a directory could not be moved, see above: mend it, and make load again ($W/moves.sh)"
+    (metadata --layout "$TO" <"$W/final.list") 2>"$W/moved.new" || { cat "$W/moved.new" >&2; exit 1; }
+    { cat "$W/moved.new" && cat "$W/moved.new" >>"$W/moved.log"; } >&2
+    touch "$W/arranged"
+}
+
+# move TABLE: how, old directory, where it is, where it shall be
+move() {
     {
         cat "${0%/*}/move.sh"
-        awk -F '\t' '$3 != $4' "$W/night.tsv" | sort -t "$tab" -k 3 | while IFS=$tab read -r how _ is shall; do
-            echo "$how $(quoted "$is") $(quoted "$shall")"
+        sort -t "$tab" -k 3 "$1" | while IFS=$tab read -r how _ is shall; do
+            printf '%s\n' "$how $(quoted "$is") $(quoted "$shall")"
         done
     } >"$W/moves.sh"
-    $AS_CYRUS sh <"$W/moves.sh" || die "a directory could not be moved, see above: mend it, and make load again ($W/moves.sh)"
-    metadata --layout "$TO" <"$W/final.list"
-    touch "$W/arranged"
+    $AS_CYRUS sh <"$W/moves.sh"
 }
 
 switch() {
     stopped
+    no_push
     db=$(db)
     # Killed behind the rename, there is nothing more to switch to.
     if test -e "$db.new"; then
@@ -343,11 +376,14 @@ verified() {
     # With cyrus.index, where the list has its uidvalidity.
     fill=
     if since "$TO" 3 6; then fill=--fill; fi
-    mbx-parse -q --from "$TO" --to "$TO" --seal -- $AS_CYRUS "$CYRUS_BIN/ctl_mboxlist" -C "$NEW_CONF" "$(printing)" |
-        mbx-check-paths -q -C "$NEW_CONF" --layout "$TO" --max-missing 0 $fill |
-        mbx-count-guard --sealed --against "$W/final.list" >/dev/null ||
-        die 'this is not what was meant, see above. A disk that is not mounted: mount it. What users have changed since the' \
-            'load is theirs. Otherwise make rollback undoes the load'
+    if mbx-parse -q --from "$TO" --to "$TO" --seal -- $AS_CYRUS "$CYRUS_BIN/ctl_mboxlist" -C "$NEW_CONF" "$(printing)" |
+        mbx-check-paths -C "$NEW_CONF" --layout "$TO" --max-missing 0 $fill 2>"$W/verify.log" |
+        mbx-count-guard --sealed --against "$W/final.list" >/dev/null && ! grep -q 'not moved yet' "$W/verify.log"; then
+        return
+    fi
+    shown "$W/verify.log" >&2
+    die 'this is not what was meant, see above. A disk that is not mounted: mount it. What users have changed since the load' \
+        'is theirs. Otherwise make rollback undoes the load'
 }
 
 rollback() {
@@ -362,21 +398,39 @@ rollback() {
         fi
         say "rolled back: the list that was loaded is $db.undone. What users did here since the load is not on the old" \
             'server: mail that was delivered, flags, folders, subscriptions and scripts. Look for it before you copy again,' \
-            'for the next make rehearse removes it from this host. The old server is as it was stopped: start it. If it is a' \
-            'back end of a murder and had another servername, read mbx-migrate(7), A MURDER, before you do'
+            'for the next copy removes it from this host. If the old server is a back end of a murder and had another' \
+            'servername, read mbx-migrate(7), A MURDER, before you start it'
     else
-        say "given up: $db was not touched. make rehearse brings the old server's directories again"
+        say "given up: $db was not touched"
     fi
     rm -f "$W/switched" "$W/arranged"
     test -e "$db" || test ! -e "$db.before" || $AS_CYRUS mv "$db.before" "$db"
     $AS_CYRUS rm -f "$db.new"
     set_aside
-    rm -f "$W/arranging" "$W/verified" "$W/final.list"
+    move_back
+    rm -f "$W/arranging" "$W/verified" "$W/final.list" "$W/moved.log"
+}
+
+# What no copy brings again, because it is in place or came by other means: back to where it was.
+move_back() {
+    if test "$COPY" = yes; then copied | cut -f 3; fi >"$W/again"
+    awk -F '\t' -v OFS='\t' -v again="$W/again" '
+        BEGIN { while ((getline line <again) > 0) roots[line "/"] }
+        $3 != $4 {
+            for (root in roots) if (index($3, root) == 1) next
+            print $1, $2, $4, $3
+        }' "$W/night.tsv" >"$W/back.tsv"
+    move "$W/back.tsv" || die "a directory could not be moved back, see above: mend it, and make rollback again ($W/moves.sh)"
+    if grep -q ' files moved' "$W/moved.log" 2>/dev/null && { test "$COPY" = no || grep -q "^new$tab=" "$W/copies"; }; then
+        say 'what metapartition_files names was moved to the metapartitions, and stays there: the old server does not find it.' \
+            'Bring the spool again, or move these files back, before it starts'
+    fi
 }
 
 # What the load, and the server since, have put on metapartitions that the old host does not have. In place it is the only
 # copy.
 set_aside() {
+    test "$COPY" = yes || return 0
     while IFS=$tab read -r kind mark there _; do
         test "$kind,$mark" = new,- || continue
         undone=$there/undone.$(date +%Y%m%d%H%M%S)
@@ -396,7 +450,7 @@ set_aside() {
 plan() {
     copies >"$W/copies.new"
     mv "$W/copies.new" "$W/copies"
-    apart
+    test "$COPY" = no || apart
     printf '== The list of %s, and what %s makes of it\n' "$FROM" "$TO"
     mbx-parse -q --from "$FROM" --to "$TO" ${DROP:+--drop "$DROP"} --summary "$W/old.dump" || test $? -eq 1
     printf '\n== The same by name: what is refused, what is left out, what there is to know\n'
@@ -419,7 +473,7 @@ plan() {
     while IFS=$tab read -r old new; do
         there=$(conf "metapartition-$new" "$NEW_CONF")
         test -z "$there" || test -z "$(conf metapartition_files "$NEW_CONF")" || test -n "$(conf "metapartition-$old" "$OLD_CONF")" ||
-            echo "metapartition_files of partition $new: $there, moved there by make load"
+            printf '%s\n' "metapartition_files of partition $new: $there, moved there by make load"
     done <"$W/partitions"
     printf '\n== What users will see\n'
     differences >"$W/differences"
@@ -464,7 +518,7 @@ case $COPY in yes | no) ;; *) die "COPY is yes or no, not $COPY: see config.mk" 
 # A second make here would take a list while the first loads it. The make that works here leaves its number; one that
 # was killed leaves it too, so the number must be that of a make that lives.
 mkdir -p "$W"
-for file in "$W" "$W/make.pid"; do
+for file in "$W" "$W/make.pid" "$W/lock"; do
     test ! -e "$file" || test -w "$file" ||
         die "$W/ is not $(id -un)'s: run make as the user who began, or give it over: chown -R $(id -un) $W"
 done
@@ -478,5 +532,8 @@ until (set -C && echo "$PPID" >"$W/make.pid") 2>/dev/null; do
     esac
     rm -f "$W/make.pid"
 done
+# What a make that was killed has begun may still be at work: everything that a step starts holds this.
+exec 9>"$W/lock"
+flock -n 9 || die "something that an earlier make began is still at work on $W/: wait until it has ended (fuser -v $W/lock)"
 
 "$1"
