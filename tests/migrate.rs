@@ -884,6 +884,7 @@ fn files_of_a_user_by_two_names_do_not_take_each_others_place() {
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join("carol.smith.sub"), "user.carol^smith.Sent\t\n").unwrap();
         std::fs::write(dir.join("carol^smith.sub"), "left from before\n").unwrap();
+        std::fs::write(dir.join("carol.sub"), "user.carol\t\n").unwrap();
         cyrus::hand_over(hosts.old.path());
         if release == "2.4.22" {
             hosts.fails("rehearse", &["carol^smith.sub and ", "one user has both", "remove the other on the old host"]);
@@ -892,6 +893,13 @@ fn files_of_a_user_by_two_names_do_not_take_each_others_place() {
         hosts.make("rehearse load").expect(0);
         let found = hosts.new.sh("cat conf/user/*/carol.smith.sub").expect(0).out;
         assert_eq!(String::from_utf8_lossy(&found), "user.carol^smith.Sent\t\n", "{release}");
+        // Nor does one user's name that begins as another's.
+        for user in ["carol", "carol.smith"] {
+            let mbpath = format!("runuser -u cyrus -- /usr/lib/cyrus/bin/mbpath -C new.conf -u -a -- {user}");
+            let told = String::from_utf8(hosts.new.sh(&mbpath).expect(0).out).unwrap();
+            let dir = told.lines().find_map(|line| line.strip_prefix("User: ")).unwrap();
+            assert!(Path::new(dir).join(format!("{user}.sub")).exists(), "{release}: {user}: {dir}");
+        }
     }
 }
 

@@ -265,6 +265,7 @@ moves() {
     awk -F '\t' -v OFS='\t' '$1 == "files" { print $3, $4; if ($4 in is) print is[$4], $3; is[$4] = $3 }' "$2" |
         while IFS=$tab read -r one other; do
             for file in "$one".*; do
+                case ${file#"$one".} in *.*) continue ;; esac
                 twin=$other.${file#"$one".}
                 test ! -e "$file" || test ! -e "$twin" || cmp -s "$file" "$twin" ||
                     die "$file and $twin: one user has both. Look which counts, and remove the other on the old host"

@@ -32,8 +32,9 @@ file() {
     mv "$1" "$2"
 }
 
-# bob.seen, bob.sub and the like
+# bob.seen, bob.sub and the like; bob.smith.sub is of bob.smith
 files() {
-    for each in "$1".*; do file "$each" "$2.${each#"$1".}"; done
+    for each in "$1".*; do
+        case ${each#"$1".} in *.*) ;; *) file "$each" "$2.${each#"$1".}" ;; esac
+    done
 }
-

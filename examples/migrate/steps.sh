@@ -257,7 +257,7 @@ final() {
 
 # Refuses while a server works on what is to be changed, or would undo it when it starts.
 stopped() {
-    dir=$(conf configdirectory "$NEW_CONF")
+    dir=$(root configdirectory "$NEW_CONF")
     if test -e "$MASTER_PID"; then
         pid=$(cat "$MASTER_PID") || die "$MASTER_PID: cannot be read: does a master run here?"
         # Its number may be another's by now.
@@ -321,8 +321,8 @@ arrange() {
     # The list before an earlier load is not the one before this one.
     old=$(db).before
     test -e "$W/arranging" || test ! -e "$old" || $AS_CYRUS mv "$old" "$old.$(date -r "$old" +%Y%m%d%H%M%S)"
-    touch "$W/arranging"
     awk -F '\t' '$3 != $4' "$W/night.tsv" >"$W/moves.tsv"
+    touch "$W/arranging"
     move "$W/moves.tsv" || die "a directory could not be moved, see above: mend it, and make load again ($W/moves.sh)"
     (metadata --layout "$TO" <"$W/final.list") 2>"$W/moved.new" || { cat "$W/moved.new" >&2; exit 1; }
     { cat "$W/moved.new" && cat "$W/moved.new" >>"$W/moved.log"; } >&2
@@ -416,10 +416,10 @@ move_back() {
     if test "$COPY" = yes; then copied | cut -f 3; fi >"$W/again"
     awk -F '\t' -v OFS='\t' -v again="$W/again" '
         BEGIN { while ((getline line <again) > 0) roots[line "/"] }
-        $3 != $4 {
+        {
             for (root in roots) if (index($3, root) == 1) next
             print $1, $2, $4, $3
-        }' "$W/night.tsv" >"$W/back.tsv"
+        }' "$W/moves.tsv" >"$W/back.tsv"
     move "$W/back.tsv" || die "a directory could not be moved back, see above: mend it, and make rollback again ($W/moves.sh)"
     if grep -q ' files moved' "$W/moved.log" 2>/dev/null && { test "$COPY" = no || grep -q "^new$tab=" "$W/copies"; }; then
         say 'what metapartition_files names was moved to the metapartitions, and stays there: the old server does not find it.' \
@@ -476,9 +476,9 @@ plan() {
             printf '%s\n' "metapartition_files of partition $new: $there, moved there by make load"
     done <"$W/partitions"
     printf '\n== What users will see\n'
-    differences >"$W/differences"
-    if test -s "$W/differences"; then
-        cat "$W/differences"
+    differences >"$W/seen"
+    if test -s "$W/seen"; then
+        cat "$W/seen"
         printf 'The old server has this as the left value, the new one as the right; to keep the left set it in %s\n' "$NEW_CONF"
     else
         echo 'nothing new, as far as these imapd.confs tell'
