@@ -280,9 +280,7 @@ impl Rewrite {
         self.counts.granted += 1;
         true
     }
-}
 
-impl Rewrite {
     /// Grants that a negative entry of the same ACL takes away again, that identifier's or everybody's: a server grants
     /// what is positive without what is negative (`lib/acl_afs.c:101` of 2.2.13). Who is in a group nobody knows here.
     fn tell_denied(&self, entry: &Entry<'_>, report: &mut Report) {
