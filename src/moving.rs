@@ -101,10 +101,10 @@ impl Mover {
         }
     }
 
-    /// A file that no mailbox can be opened without and that was kept apart before, where this configuration looks for it
+    /// A file that no server makes anew and that was kept apart before, where this configuration looks for it
     /// in the spool. It is not brought back.
     fn is_apart_no_more(&self, roots: &Roots, tail: &[u8], makers: &mut Makers) -> Result<Option<Refusal>, Stop> {
-        for file in MetaFile::ALL.into_iter().filter(|file| file.is_needed() && roots.of(*file) == roots.data) {
+        for file in MetaFile::ALL.into_iter().filter(|file| !file.can_be_made_anew() && roots.of(*file) == roots.data) {
             for root in &roots.meta {
                 let place = Place { file, tail, spool: &roots.data, meta: root };
                 let to = makers.below(root)?.find(tail)?;

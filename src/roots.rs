@@ -72,6 +72,11 @@ impl MetaFile {
         matches!(self, MetaFile::Header | MetaFile::Index)
     }
 
+    /// Whether the server makes it anew of the others, or does without it: not what users have written.
+    pub fn can_be_made_anew(self) -> bool {
+        matches!(self, MetaFile::Cache | MetaFile::Squat | MetaFile::Expunge)
+    }
+
     /// The word of the `metadir-` option that tells its root whatever `metapartition_files` says.
     fn metadir(self) -> Option<&'static str> {
         match self {

@@ -424,7 +424,7 @@ fn metadata_is_moved_where_the_hash_is_another_and_in_a_second_night() {
             session.ask(command).ok();
         }
     }
-    hosts.make("rollback").expect(0).says("metadata of what was undone is in ");
+    hosts.make("rollback").expect(0).says("what was undone is in ");
     hosts.make("rehearse").expect(0);
     hosts.make("load").expect(0).says(" files moved");
     assert_eq!(hosts.every_mailbox_opens(), 104);
@@ -472,7 +472,7 @@ fn an_upgrade_in_place_keeps_its_only_copy() {
     assert_eq!(headers(), before);
     hosts.make("load").expect(0);
     hosts.fails("rollback rehearse", &["make rollback goes alone"]);
-    hosts.make("rollback").expect(0).says("stays there: the old server does not find it");
+    hosts.make("rollback").expect(0).says("and stays there");
     hosts.make("rehearse").expect(0);
     assert_eq!(headers(), before);
     hosts.make("load verify").expect(0);
@@ -502,6 +502,73 @@ fn a_rollback_in_place_moves_back() {
     hosts.make("rehearse").expect(0);
     hosts.make("load").expect(0);
     hosts.make("verify").expect(0);
+}
+
+/// Nothing is written over, and what no load has moved no rollback moves back.
+#[test]
+fn what_is_in_the_way_stays_and_what_was_not_moved_too() {
+    let Some(hosts) = Hosts::of("2.4.22", "hash", &[("fulldirhash: no\n", "fulldirhash: yes\n")]) else { return };
+    let (old, new) = (hosts.old.path().display().to_string(), hosts.new.path().display().to_string());
+    let conf = String::from_utf8(hosts.new.read("new.conf")).unwrap();
+    let conf = conf.replace(&format!("{new}/spool/3"), &format!("{old}/spool/default"));
+    let conf = conf.replace(&format!("{new}/spool/4"), &format!("{old}/spool/0"));
+    hosts.new.write("new.conf", conf.replace(&format!("{new}/spool"), &format!("{old}/spool")));
+    hosts.set("DROP = deletedprefix,remote\nMAX_REFUSED = 8\nCOPY = no\n");
+    let dir = hosts.new.path().join("conf/user/c");
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("carol.smith.sub"), "hers").unwrap();
+    cyrus::hand_over(&hosts.new.path().join("conf"));
+    hosts.make("rehearse").expect(0);
+    // Somebody's mail where bob's is to go.
+    let night = String::from_utf8(hosts.new.read("kit/work/night.tsv")).unwrap();
+    let bob = night.lines().find(|row| row.starts_with("whole\t") && row.ends_with("/user/bob")).unwrap();
+    let bob: Vec<&Path> = bob.split('\t').skip(2).map(Path::new).collect();
+    std::fs::create_dir_all(bob[1]).unwrap();
+    std::fs::write(bob[1].join("cyrus.header"), "of another").unwrap();
+    cyrus::hand_over(hosts.old.path());
+    let before = std::fs::read(bob[0].join("cyrus.header")).unwrap();
+    hosts.fails("load", &["cyrus.header is to become ", "that is there already and another", "make load again"]);
+    assert_eq!(std::fs::read(bob[1].join("cyrus.header")).unwrap(), b"of another");
+    assert_eq!(std::fs::read(bob[0].join("cyrus.header")).unwrap(), before);
+    std::fs::remove_file(bob[1].join("cyrus.header")).unwrap();
+    hosts.make("load").expect(0);
+    assert_eq!(std::fs::read(bob[1].join("cyrus.header")).unwrap(), before);
+    hosts.make("rollback").expect(0);
+    assert_eq!(std::fs::read(bob[0].join("cyrus.header")).unwrap(), before);
+    assert_eq!(hosts.new.read("conf/user/c/carol.smith.sub"), b"hers");
+}
+
+/// Whatever was written into the configuration since, the load that is undone is the one that was made.
+#[test]
+fn a_rollback_undoes_what_was_loaded_and_no_load_comes_between() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    hosts.make("rehearse load").expect(0);
+    let conf = String::from_utf8(hosts.new.read("new.conf")).unwrap();
+    let other = hosts.new.write("other.db", "another server's");
+    hosts.new.write("new.conf", format!("{conf}mboxlist_db_path: {other}\n"));
+    // Killed before it did anything.
+    hosts.new.write("kit/work/undoing", "");
+    std::fs::remove_file(hosts.new.path().join("kit/work/switched")).unwrap();
+    hosts.fails("load", &["a rollback is half way: make rollback ends it"]);
+    hosts.make("rollback").expect(0);
+    assert_eq!(hosts.new.read("other.db"), b"another server's");
+    assert!(!hosts.new.path().join("conf/mailboxes.db").exists());
+    assert!(hosts.new.path().join("conf/mailboxes.db.undone").exists());
+}
+
+/// An empty mountpoint would empty its copy.
+#[test]
+fn a_directory_that_is_empty_now_does_not_empty_its_copy() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    hosts.old.write("sieve/a.script", "keep;");
+    hosts.make("rehearse").expect(0);
+    std::fs::remove_file(hosts.old.path().join("sieve/a.script")).unwrap();
+    for goal in ["rehearse", "load"] {
+        hosts.fails(goal, &["/sieve/ is empty, and ", "is not: is the old host's disk mounted?"]);
+    }
+    assert_eq!(hosts.new.read("sieve/a.script"), b"keep;");
+    hosts.set("RSYNC = rsync -aHq --delete\n");
+    hosts.fails("rehearse", &["without -aHq"]);
 }
 
 /// rsync --delete into the directory that another one lies in would remove that.
@@ -629,7 +696,7 @@ fn a_disk_that_is_not_mounted_is_noticed() {
     hosts.fails("load", &["cannot be listed"]);
     std::fs::create_dir(&here).unwrap();
     for goal in ["rehearse", "load"] {
-        hosts.fails(goal, &["holds no mailbox: is the old host's disk mounted?"]);
+        hosts.fails(goal, &["is empty, and ", "spool/3, its copy, is not: is the old host's disk mounted?"]);
     }
     assert_eq!(std::fs::read(there.join("shared/cyrus.header")).unwrap(), kept);
     // A spool that came by other means, and is not there.

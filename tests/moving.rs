@@ -597,6 +597,13 @@ fn what_is_kept_apart_no_more_is_refused() {
         ran.says("file that is kept apart no more").says("metapartition_files has no word index; add it");
         assert!(night.now() == before, "{options:?}");
     }
+    // What users have written is kept for them, too.
+    night.conf("meta.conf", WORDS);
+    std::fs::write(night.meta.join("1/user/bob/cyrus.annotations"), "of bob").unwrap();
+    let bob = night.list().split_inclusive(|b| *b == b'\n').find(|l| l.starts_with(b"user.bob\t")).unwrap().to_vec();
+    night.mkmeta_of(&["--move"], &bob).expect(1).says("metapartition_files has no word annotations");
+    std::fs::remove_file(night.meta.join("1/user/bob/cyrus.annotations")).unwrap();
+    night.conf("meta.conf", "header");
     // Where 3.6 and later fill their lists, the index is not where it belongs either.
     let conf = night.sandbox.file("meta.conf");
     let to = ["--from", "2.2.13", "--to", "3.6.1"];

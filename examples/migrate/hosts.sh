@@ -113,7 +113,12 @@ copies() {
     done
     here=$(sievedir "$OLD_CONF")
     there=$(sievedir "$NEW_CONF")
-    test -z "$here" || test -z "$there" || printf 'sieve\t%s\t%s\t-\n' "$here" "$there"
+    case $here,$there in
+    ,) ;;
+    *,) say "$NEW_CONF: sieveusehomedir: the scripts in $here of the old host are not copied" ;;
+    ,*) say "$OLD_CONF: sieveusehomedir: the scripts of the old host are in its users' homes, and are not copied" ;;
+    *) printf 'sieve\t%s\t%s\t-\n' "$here" "$there" ;;
+    esac
 }
 
 # Where scripts are, if not with the users' own files.

@@ -46,13 +46,18 @@ rsyncs() {
     done
 }
 
-# on_the_old_host KIND DIRECTORY: is it there, and not the place where a disk should be?
+# on_the_old_host KIND DIRECTORY COPY: is it there, and not the place where a disk should be?
 on_the_old_host() {
     # By the words of RSYNC, which may tell how to get there.
     if $RSYNC --list-only --no-recursive --dirs "$(from "$2")" </dev/null >"$W/listed" 2>"$W/listed.log"; then
         held=$(awk '/^[-dl]/ && $NF != "." && $NF != "lost+found" { n++ } END { print n + 0 }' "$W/listed")
+        test "$held" -gt 0 || is_in_place "$2" "$3" || test -z "$(ls -A "$3" 2>/dev/null)" ||
+            die "$(from "$2") is empty, and $3, its copy, is not: is the old host's disk mounted? If it is meant to be empty," \
+                'empty the copy'
         case $1,$held in
-        partition,0 | metapartition,0)
+        metapartition,0) test -z "$(conf metapartition_files "$OLD_CONF")" || die "$(from "$2") holds no metadata: is the old" \
+            "host's disk mounted? Nothing was copied from there" ;;
+        partition,0)
             die "$(from "$2") holds no mailbox: is the old host's disk mounted? Nothing was copied from there" ;;
         user,0) say "$(from "$2") is empty: users have no subscriptions there, and no \\Seen?" ;;
         esac
@@ -75,8 +80,8 @@ copy() {
     test ! -e "$W/arranging" || half_way
     all_copies
     test "$COPY" = yes || { : >"$W/copied"; return; }
-    # Where nothing is copied, the server that runs is the old one.
-    test -z "$(copied)" || stopped
+    # Where nothing is copied, or all on one host, the server that runs is the old one.
+    test -z "$(copied)" || is_the_old_server || stopped
     nobody_lives_here
     mounted
     rsyncs >"$W/rsync.sh"
@@ -104,11 +109,12 @@ mounted() {
     done <"$W/copies"
 }
 
+# Is the list of this host the old server's own, that is upgraded on its host?
+is_the_old_server() { test -z "$OLD" && test "$(db)" -ef "$(db_of "$OLD_CONF")"; }
+
 # A server that lives here already, whose mail a copy would remove. Only its own release can read its list.
 nobody_lives_here() {
-    test -n "$(copied)" || return 0
-    # The old server's own, that is upgraded on its host.
-    test -n "$OLD" || ! test "$(db)" -ef "$(db_of "$OLD_CONF")" || return 0
+    test -n "$(copied)" && ! is_the_old_server || return 0
     ! test -e "$(db)" ||
         die "this host has a list of its own, $(db): the copy would remove the mail of every mailbox in it, and users' files." \
             'If there is none that anybody wants, move that file away, and make rehearse again'
@@ -140,7 +146,7 @@ all_copies() {
     copies >"$W/copies.new"
     if test "$COPY" = yes; then
         while IFS=$tab read -r kind here there of; do
-            test "$kind" = new || on_the_old_host "$kind" "$here" || continue
+            test "$kind" = new || on_the_old_host "$kind" "$here" "$there" || continue
             printf '%s\t%s\t%s\t%s\n' "$kind" "$here" "$there" "$of"
         done <"$W/copies.new" >"$W/copies"
         cut -f 1 "$W/copies" | grep -qx -e user -e quota -e domain ||
@@ -157,7 +163,7 @@ synced() {
     all_copies
     test "$COPY" = yes || { say 'COPY = no: that the whole spool has come is for you to know'; return; }
     mounted
-    rsyncs --dry-run --itemize-changes >"$W/rsync.sh"
+    rsyncs --dry-run --itemize-changes "--out-format='%i %n%L'" >"$W/rsync.sh"
     while read -r line; do sh -c "$line" </dev/null || die "failed: $line"; done <"$W/rsync.sh" >"$W/itemized"
     # Without what -v would say.
     grep -E '^([<>ch.][fdLDS]|\*deleting)' "$W/itemized" >"$W/differences" || true
@@ -283,6 +289,7 @@ stopped() {
 
 # On a back end of a murder that has got another name, ctl_mboxlist -m deletes every local mailbox.
 no_push() {
+    test ! -e "$W/undoing" || die 'a rollback is half way: make rollback ends it'
     old=$(conf servername "$OLD_CONF")
     new=$(conf servername "$NEW_CONF")
     if test -z "$new" || test "$old" != "$new"; then
@@ -321,11 +328,14 @@ arrange() {
     # The list before an earlier load is not the one before this one.
     old=$(db).before
     test -e "$W/arranging" || test ! -e "$old" || $AS_CYRUS mv "$old" "$old.$(date -r "$old" +%Y%m%d%H%M%S)"
-    awk -F '\t' '$3 != $4' "$W/night.tsv" >"$W/moves.tsv"
+    # What rollback must know, whatever becomes of config.mk and the two imapd.confs.
+    test -e "$W/arranging" || { db >"$W/undo.db" && echo "$COPY" >"$W/undo.copy" && cp "$W/copies" "$W/undo.copies"; }
     touch "$W/arranging"
-    move "$W/moves.tsv" || die "a directory could not be moved, see above: mend it, and make load again ($W/moves.sh)"
-    (metadata --layout "$TO" <"$W/final.list") 2>"$W/moved.new" || { cat "$W/moved.new" >&2; exit 1; }
-    { cat "$W/moved.new" && cat "$W/moved.new" >>"$W/moved.log"; } >&2
+    awk -F '\t' '$3 != $4' "$W/night.tsv" >"$W/moves.tsv"
+    move "$W/moves.tsv" >>"$W/journal" ||
+        die "a directory could not be moved, see above: mend it, and make load again ($W/moves.sh)"
+    touch "$W/metadata.moved"
+    metadata --layout "$TO" <"$W/final.list"
     touch "$W/arranged"
 }
 
@@ -333,9 +343,13 @@ arrange() {
 move() {
     {
         cat "${0%/*}/move.sh"
-        sort -t "$tab" -k 3 "$1" | while IFS=$tab read -r how _ is shall; do
-            printf '%s\n' "$how $(quoted "$is") $(quoted "$shall")"
-        done
+        sort -t "$tab" -k 3 "$1" | awk -F '\t' -v q="'" '
+            function quoted(text,   n, i, part, out) {
+                n = split(text, part, q); out = part[1]
+                for (i = 2; i <= n; i++) out = out q "\\" q q part[i]
+                return q out q
+            }
+            { print $1, quoted($3), quoted($4) }'
     } >"$W/moves.sh"
     $AS_CYRUS sh <"$W/moves.sh"
 }
@@ -388,14 +402,17 @@ verified() {
 
 rollback() {
     stopped
-    test -e "$W/arranging" || die "nothing was loaded, as far as $W/ tells: there is nothing to undo"
-    db=$(db)
-    # Killed anywhere in here, it goes on when it is run again.
-    if test -e "$W/switched" || { test -e "$W/arranged" && test ! -e "$db.new"; }; then
-        if test -e "$db"; then
+    test -e "$W/arranging" || test -e "$W/undoing" || die "nothing was loaded, as far as $W/ tells: there is nothing to undo"
+    db=$(cat "$W/undo.db")
+    # Killed anywhere in here, it goes on when it is run again, and no load comes between.
+    touch "$W/undoing"
+    if test -e "$W/switched" || { test -e "$W/arranged" && test ! -e "$db.new"; } || test -e "$W/list.out"; then
+        if test ! -e "$W/list.out" && test -e "$db"; then
             test ! -e "$db.undone" || $AS_CYRUS mv "$db.undone" "$db.undone.$(date -r "$db.undone" +%Y%m%d%H%M%S)"
             $AS_CYRUS mv "$db" "$db.undone"
         fi
+        touch "$W/list.out"
+        test -e "$db" || test ! -e "$db.before" || $AS_CYRUS mv "$db.before" "$db"
         say "rolled back: the list that was loaded is $db.undone. What users did here since the load is not on the old" \
             'server: mail that was delivered, flags, folders, subscriptions and scripts. Look for it before you copy again,' \
             'for the next copy removes it from this host. If the old server is a back end of a murder and had another' \
@@ -403,45 +420,59 @@ rollback() {
     else
         say "given up: $db was not touched"
     fi
-    rm -f "$W/switched" "$W/arranged"
-    test -e "$db" || test ! -e "$db.before" || $AS_CYRUS mv "$db.before" "$db"
+    rm -f "$W/switched" "$W/arranged" "$W/verified"
     $AS_CYRUS rm -f "$db.new"
-    set_aside
     move_back
-    rm -f "$W/arranging" "$W/verified" "$W/final.list" "$W/moved.log"
+    set_aside
+    rm -f "$W/arranging" "$W/final.list" "$W/list.out" "$W/journal" "$W/metadata.moved"
+    rm -f "$W/undoing"
+}
+
+# was_copied: the lines of what the load worked on that a copy brings again
+was_copied() {
+    test "$(cat "$W/undo.copy")" = yes || return 0
+    while IFS=$tab read -r kind here there of; do
+        test "$kind" = new || is_in_place "$here" "$there" || printf '%s\t%s\t%s\t%s\n' "$kind" "$here" "$there" "$of"
+    done <"$W/undo.copies"
 }
 
 # What no copy brings again, because it is in place or came by other means: back to where it was.
 move_back() {
-    if test "$COPY" = yes; then copied | cut -f 3; fi >"$W/again"
+    was_copied | cut -f 3 >"$W/again"
+    touch "$W/journal"
     awk -F '\t' -v OFS='\t' -v again="$W/again" '
         BEGIN { while ((getline line <again) > 0) roots[line "/"] }
         {
-            for (root in roots) if (index($3, root) == 1) next
-            print $1, $2, $4, $3
-        }' "$W/moves.tsv" >"$W/back.tsv"
-    move "$W/back.tsv" || die "a directory could not be moved back, see above: mend it, and make rollback again ($W/moves.sh)"
-    if grep -q ' files moved' "$W/moved.log" 2>/dev/null && { test "$COPY" = no || grep -q "^new$tab=" "$W/copies"; }; then
-        say 'what metapartition_files names was moved to the metapartitions, and stays there: the old server does not find it.' \
-            'Bring the spool again, or move these files back, before it starts'
+            for (root in roots) if (index($2, root) == 1) next
+            print $1, "", $3, $2
+        }' "$W/journal" >"$W/back.tsv"
+    move "$W/back.tsv" >/dev/null ||
+        die "a directory could not be moved back, see above: mend it, and make rollback again ($W/moves.sh)"
+    stays=$(awk -F '\t' -v again="$W/again" '
+        BEGIN { while ((getline line <again) > 0) copied[line] }
+        $1 == "new" && $2 == "=" || $1 == "partition" && !($3 in copied) { print $3; exit }' "$W/undo.copies")
+    if test -n "$stays" && test -e "$W/metadata.moved" && test -n "$(conf metapartition_files "$NEW_CONF")"; then
+        say "what metapartition_files names may have been moved to the metapartitions of $stays, and stays there, as does mail" \
+            'that was archived since: the old server does not find it. Bring the spool again, or move these files back,' \
+            'before it starts'
     fi
 }
 
-# What the load, and the server since, have put on metapartitions that the old host does not have. In place it is the only
-# copy.
+# What the load, and the server since, have put where the old host has nothing. In place it is the only copy.
 set_aside() {
-    test "$COPY" = yes || return 0
-    while IFS=$tab read -r kind mark there _; do
-        test "$kind,$mark" = new,- || continue
+    test "$(cat "$W/undo.copy")" = yes || return 0
+    awk -F '\t' '$1 == "new" { if ($2 == "=") only[$3] = 1; else dirs[$3] = 1 }
+        END { for (dir in dirs) if (!(dir in only)) print dir }' "$W/undo.copies" | while read -r there; do
         undone=$there/undone.$(date +%Y%m%d%H%M%S)
         for top in "$there"/*/; do
             if test -n "$(filled "$top")"; then
-                test -d "$undone" || say "metadata of what was undone is in $undone: remove it when nobody wants it"
+                test -d "$undone" ||
+                    say "what was undone is in $undone, metadata or mail that was archived: remove it when nobody wants it"
                 $AS_CYRUS mkdir -p "$undone"
                 $AS_CYRUS mv "$top" "$undone/"
             fi
         done
-    done <"$W/copies"
+    done
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -513,6 +544,9 @@ case $(id -un) in
 root | "$CYRUS_USER") ;;
 *) die "run make as root or as $CYRUS_USER: nobody else can read the spool and write the list" ;;
 esac
+for word in $RSYNC; do
+    case $word in --quiet | -[!-]*q* | -q) die "RSYNC = $RSYNC: without $word; what rsync says tells whether the copy is whole" ;; esac
+done
 case $COPY in yes | no) ;; *) die "COPY is yes or no, not $COPY: see config.mk" ;; esac
 
 # A second make here would take a list while the first loads it. The make that works here leaves its number; one that
