@@ -329,7 +329,12 @@ arrange() {
     old=$(db).before
     test -e "$W/arranging" || test ! -e "$old" || $AS_CYRUS mv "$old" "$old.$(date -r "$old" +%Y%m%d%H%M%S)"
     # What rollback must know, whatever becomes of config.mk and the two imapd.confs.
-    test -e "$W/arranging" || { db >"$W/undo.db" && echo "$COPY" >"$W/undo.copy" && cp "$W/copies" "$W/undo.copies"; }
+    if test ! -e "$W/arranging"; then
+        db >"$W/undo.db"
+        echo "$COPY" >"$W/undo.copy"
+        cp "$W/copies" "$W/undo.copies"
+        if test "$COPY" = yes; then copied | cut -f 3; fi >"$W/undo.again"
+    fi
     touch "$W/arranging"
     awk -F '\t' '$3 != $4' "$W/night.tsv" >"$W/moves.tsv"
     move "$W/moves.tsv" >>"$W/journal" ||
@@ -403,6 +408,7 @@ verified() {
 rollback() {
     stopped
     test -e "$W/arranging" || test -e "$W/undoing" || die "nothing was loaded, as far as $W/ tells: there is nothing to undo"
+    test -e "$W/undo.db" || die "$W/ does not tell what was loaded: it is another kit's, or not all of it is there"
     db=$(cat "$W/undo.db")
     # Killed anywhere in here, it goes on when it is run again, and no load comes between.
     touch "$W/undoing"
@@ -428,19 +434,10 @@ rollback() {
     rm -f "$W/undoing"
 }
 
-# was_copied: the lines of what the load worked on that a copy brings again
-was_copied() {
-    test "$(cat "$W/undo.copy")" = yes || return 0
-    while IFS=$tab read -r kind here there of; do
-        test "$kind" = new || is_in_place "$here" "$there" || printf '%s\t%s\t%s\t%s\n' "$kind" "$here" "$there" "$of"
-    done <"$W/undo.copies"
-}
-
 # What no copy brings again, because it is in place or came by other means: back to where it was.
 move_back() {
-    was_copied | cut -f 3 >"$W/again"
     touch "$W/journal"
-    awk -F '\t' -v OFS='\t' -v again="$W/again" '
+    awk -F '\t' -v OFS='\t' -v again="$W/undo.again" '
         BEGIN { while ((getline line <again) > 0) roots[line "/"] }
         {
             for (root in roots) if (index($2, root) == 1) next
@@ -448,7 +445,7 @@ move_back() {
         }' "$W/journal" >"$W/back.tsv"
     move "$W/back.tsv" >/dev/null ||
         die "a directory could not be moved back, see above: mend it, and make rollback again ($W/moves.sh)"
-    stays=$(awk -F '\t' -v again="$W/again" '
+    stays=$(awk -F '\t' -v again="$W/undo.again" '
         BEGIN { while ((getline line <again) > 0) copied[line] }
         $1 == "new" && $2 == "=" || $1 == "partition" && !($3 in copied) { print $3; exit }' "$W/undo.copies")
     if test -n "$stays" && test -e "$W/metadata.moved" && test -n "$(conf metapartition_files "$NEW_CONF")"; then
