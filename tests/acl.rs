@@ -217,6 +217,10 @@ fn a_list_that_was_rewritten_before_is_not_rewritten_again() {
         .expect(1)
         .says("rights strings have n, which 2.4.22 did not know: the list is not 2.4.22's, but of 2.5 or later");
     run("acl-rewrite", &["--from", "2.4.22", "--drop-inert"], &later).expect(0);
+    // Also where k, x, t and e stand beside c and d, as every server since 2.3.8 writes them.
+    run("acl-rewrite", &["--from", "2.2.13"], &later)
+        .expect(1)
+        .says("rights strings have n, which 2.2.13 did not know");
     run("acl-rewrite", &["--from", "2.5.17"], &later).expect(0);
     // The master of a murder has what back ends of later releases gave.
     let remote: String = (0..12).map(|n| format!("user.a{n}\t1 be1!default a\tlrsn\t\n")).collect();

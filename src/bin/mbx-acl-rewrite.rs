@@ -103,7 +103,7 @@ struct Counts {
     granted: u64,
     /// Strings that lost rights of RFC 4314 because the old server did not know them.
     stripped: u64,
-    /// Strings that lost n for the same reason, and no other.
+    /// Strings that lost n for the same reason.
     stripped_of_n: u64,
     /// Strings with c or d.
     macros: u64,
@@ -234,7 +234,7 @@ impl Rewrite {
         self.counts.stripped += u64::from(reading.has_inert_rfc4314);
         // What another back end of a murder gave may be of a later release.
         let here = entry.kind() != Kind::Remote;
-        self.counts.stripped_of_n += u64::from(here && reading.has_inert && !reading.has_inert_rfc4314);
+        self.counts.stripped_of_n += u64::from(here && reading.has_inert && pair.rights.contains(&b'n'));
         if reading.has_inert {
             let detail =
                 format_args!(" ({} of {} becomes {})", Name(pair.rights), Name(pair.identifier), Name(&self.scratch));
@@ -408,8 +408,8 @@ impl Filter for Rewrite {
         let Counts { stripped, stripped_of_n, macros, .. } = self.counts;
         match &heading.releases.from {
             Some(from) if stripped_of_n >= SUSPICIOUS && !self.drop_inert => Err(Stop::Refused(format!(
-                "{} rights strings have n, which {from} did not know: the list is not {from}'s, but of 2.5 or later, and \
-                 would lose rights now. --from tells the release that printed it (--drop-inert takes those letters away)",
+                "{} rights strings have n, which {from} did not know: the list is not {from}'s, but of 2.5 or later, or was \
+                 rewritten before, and would lose rights now. --from tells the release that printed it (--drop-inert takes those letters away)",
                 Count(stripped_of_n)
             ))),
             Some(from) if stripped >= SUSPICIOUS && stripped > macros && !self.drop_inert => {
