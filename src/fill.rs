@@ -215,8 +215,8 @@ fn read<'r, 'a>(
         match rustix::fs::openat(root.fd, tail.as_slice(), flags, Mode::empty()) {
             Ok(fd) => {
                 to.clear();
-                let file = File::from(fd).take(limit).read_to_end(to);
-                file.map_err(|e| Stop::io(Name(path.as_os_str().as_bytes()), &e))?;
+                let bytes = File::from(fd).take(limit).read_to_end(to);
+                bytes.map_err(|e| Stop::io(Name(path.as_os_str().as_bytes()), &e))?;
                 return Ok(Some((path, &roots[i + 1..])));
             }
             Err(Errno::NOENT | Errno::NOTDIR) => {}

@@ -105,14 +105,18 @@ impl Mover {
     /// in the spool. It is not brought back.
     fn is_apart_no_more(&self, roots: &Roots, tail: &[u8], makers: &mut Makers) -> Result<Option<Refusal>, Stop> {
         for file in MetaFile::ALL.into_iter().filter(|file| !file.can_be_made_anew() && roots.of(*file) == roots.data) {
+            let at = |meta| Place { file, tail, spool: &roots.data, meta };
+            // Mostly there is a header and an index, and nothing more is to be asked of the disk.
+            if at(&roots.data).stat(self.from.as_ref(), &roots.data)?.is_some() {
+                continue;
+            }
             for root in &roots.meta {
-                let place = Place { file, tail, spool: &roots.data, meta: root };
-                let to = makers.below(root)?.find(tail)?;
-                if place.stat(self.from.as_ref(), place.spool)?.is_none() && place.stat(to, place.meta)?.is_some() {
+                let place = at(root);
+                if place.stat(makers.below(root)?.find(tail)?, root)?.is_some() {
                     let detail = format_args!(
                         "{} is there, and {} is where the server will look: metapartition_files has no word {}; add it, or \
                          move these files yourself",
-                        place.show(place.meta),
+                        place.show(root),
                         place.show(place.spool),
                         file.word()
                     );

@@ -82,6 +82,15 @@ impl Hosts {
         self.new.write("kit/config.mk", config + settings);
     }
 
+    /// The new host's imapd.conf with the old host's spool for its own.
+    fn in_place(&self) -> String {
+        let (old, new) = (self.old.path().display(), self.new.path().display());
+        let conf = String::from_utf8(self.new.read("new.conf")).unwrap();
+        let conf = conf.replace(&format!("{new}/spool/3"), &format!("{old}/spool/default"));
+        let conf = conf.replace(&format!("{new}/spool/4"), &format!("{old}/spool/0"));
+        conf.replace(&format!("{new}/spool"), &format!("{old}/spool"))
+    }
+
     fn make(&self, goals: &str) -> Ran {
         self.new.sh(&format!("cd kit && make {goals}"))
     }
@@ -483,12 +492,7 @@ fn an_upgrade_in_place_keeps_its_only_copy() {
 #[test]
 fn a_rollback_in_place_moves_back() {
     let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
-    let (old, new) = (hosts.old.path().display().to_string(), hosts.new.path().display().to_string());
-    let conf = String::from_utf8(hosts.new.read("new.conf")).unwrap();
-    let conf = conf.replace(&format!("{new}/spool/3"), &format!("{old}/spool/default"));
-    let conf = conf.replace(&format!("{new}/spool/4"), &format!("{old}/spool/0"));
-    let conf = conf.replace(&format!("{new}/spool"), &format!("{old}/spool"));
-    hosts.new.write("new.conf", conf.replace("hashimapspool: no", "hashimapspool: yes"));
+    hosts.new.write("new.conf", hosts.in_place().replace("hashimapspool: no", "hashimapspool: yes"));
     let spool = || {
         let found = hosts.old.sh("find spool -type f | sort | xargs -d '\\n' md5sum").expect(0).out;
         String::from_utf8(found).unwrap()
@@ -508,11 +512,7 @@ fn a_rollback_in_place_moves_back() {
 #[test]
 fn what_is_in_the_way_stays_and_what_was_not_moved_too() {
     let Some(hosts) = Hosts::of("2.4.22", "hash", &[("fulldirhash: no\n", "fulldirhash: yes\n")]) else { return };
-    let (old, new) = (hosts.old.path().display().to_string(), hosts.new.path().display().to_string());
-    let conf = String::from_utf8(hosts.new.read("new.conf")).unwrap();
-    let conf = conf.replace(&format!("{new}/spool/3"), &format!("{old}/spool/default"));
-    let conf = conf.replace(&format!("{new}/spool/4"), &format!("{old}/spool/0"));
-    hosts.new.write("new.conf", conf.replace(&format!("{new}/spool"), &format!("{old}/spool")));
+    hosts.new.write("new.conf", hosts.in_place());
     hosts.set("DROP = deletedprefix,remote\nMAX_REFUSED = 8\nCOPY = no\n");
     let dir = hosts.new.path().join("conf/user/c");
     std::fs::create_dir_all(&dir).unwrap();

@@ -140,6 +140,7 @@ copied() {
 
 # rsync --delete would remove a directory that lies in one that is copied to, be it a target, a source or another's.
 apart() {
+    test "$COPY" = yes || return 0
     {
         copied | cut -f 2,3 | sort -u | while IFS=$tab read -r _ there; do printf 'to\t%s\n' "$(readlink -m "$there")"; done
         while IFS=$tab read -r kind here there _; do

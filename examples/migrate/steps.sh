@@ -155,7 +155,7 @@ all_copies() {
     else
         mv "$W/copies.new" "$W/copies"
     fi
-    test "$COPY" = no || apart
+    apart
 }
 
 # Has the old server changed anything since the last copy?
@@ -336,25 +336,25 @@ arrange() {
         if test "$COPY" = yes; then copied | cut -f 3; fi >"$W/undo.again"
     fi
     touch "$W/arranging"
-    awk -F '\t' '$3 != $4' "$W/night.tsv" >"$W/moves.tsv"
+    awk -F '\t' -v OFS='\t' '$3 != $4 { print $1, $3, $4 }' "$W/night.tsv" >"$W/moves.tsv"
     move "$W/moves.tsv" >>"$W/journal" ||
         die "a directory could not be moved, see above: mend it, and make load again ($W/moves.sh)"
-    touch "$W/metadata.moved"
+    test -z "$(conf metapartition_files "$NEW_CONF")" || touch "$W/metadata.moved"
     metadata --layout "$TO" <"$W/final.list"
     touch "$W/arranged"
 }
 
-# move TABLE: how, old directory, where it is, where it shall be
+# move TABLE: how, where it is, where it shall be
 move() {
     {
         cat "${0%/*}/move.sh"
-        sort -t "$tab" -k 3 "$1" | awk -F '\t' -v q="'" '
+        sort -t "$tab" -k 2 "$1" | awk -F '\t' -v q="'" '
             function quoted(text,   n, i, part, out) {
                 n = split(text, part, q); out = part[1]
                 for (i = 2; i <= n; i++) out = out q "\\" q q part[i]
                 return q out q
             }
-            { print $1, quoted($3), quoted($4) }'
+            { print $1, quoted($2), quoted($3) }'
     } >"$W/moves.sh"
     $AS_CYRUS sh <"$W/moves.sh"
 }
@@ -441,14 +441,14 @@ move_back() {
         BEGIN { while ((getline line <again) > 0) roots[line "/"] }
         {
             for (root in roots) if (index($2, root) == 1) next
-            print $1, "", $3, $2
+            print $1, $3, $2
         }' "$W/journal" >"$W/back.tsv"
     move "$W/back.tsv" >/dev/null ||
         die "a directory could not be moved back, see above: mend it, and make rollback again ($W/moves.sh)"
     stays=$(awk -F '\t' -v again="$W/undo.again" '
         BEGIN { while ((getline line <again) > 0) copied[line] }
         $1 == "new" && $2 == "=" || $1 == "partition" && !($3 in copied) { print $3; exit }' "$W/undo.copies")
-    if test -n "$stays" && test -e "$W/metadata.moved" && test -n "$(conf metapartition_files "$NEW_CONF")"; then
+    if test -n "$stays" && test -e "$W/metadata.moved"; then
         say "what metapartition_files names may have been moved to the metapartitions of $stays, and stays there, as does mail" \
             'that was archived since: the old server does not find it. Bring the spool again, or move these files back,' \
             'before it starts'
@@ -478,7 +478,7 @@ set_aside() {
 plan() {
     copies >"$W/copies.new"
     mv "$W/copies.new" "$W/copies"
-    test "$COPY" = no || apart
+    apart
     printf '== The list of %s, and what %s makes of it\n' "$FROM" "$TO"
     mbx-parse -q --from "$FROM" --to "$TO" ${DROP:+--drop "$DROP"} --summary "$W/old.dump" || test $? -eq 1
     printf '\n== The same by name: what is refused, what is left out, what there is to know\n'
