@@ -10,11 +10,11 @@ mod stage;
 
 use rustix::process::{Pid, Signal, kill_process};
 use stage::cyrus::{self, CTL_MBOXLIST};
-use stage::{Sandbox, Walk, command, dumps, lines, run};
+use stage::{Moments, Sandbox, Walk, command, dumps, lines, run};
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A sandbox that Debian's Cyrus user may work in; none where there is no Cyrus.
 fn cyrus() -> Option<Sandbox> {
@@ -126,17 +126,19 @@ fn a_load_that_is_killed_leaves_the_servers_list_alone() {
     };
     let undisturbed = Instant::now();
     assert!(begin().wait().unwrap().success());
-    let takes = undisturbed.elapsed();
+    let mut moments = Moments::within(undisturbed.elapsed());
     // Byte by byte it is never the same: the loader adds the time.
     let compare = format!("{CTL_MBOXLIST} -C {conf} -d -f {db} | mbx-count-guard --against {new}");
     let is_whole = || Path::new(&db).exists() && sandbox.sh(&compare).status == 0;
     assert!(is_whole());
     let trials = std::env::var("MBX_KILL_TRIALS").ok().and_then(|n| n.parse().ok()).unwrap_or(200_u64) / 20;
     let mut walk = Walk(0x9e37_79b9_7f4a_7c15);
-    let mut in_part = 0;
-    for _ in 0..trials {
+    let patient_until = Instant::now() + Duration::from_secs(40);
+    let (mut done, mut in_part) = (0, 0);
+    // A kill that always came too late has shown nothing.
+    while done < trials || in_part == 0 && Instant::now() < patient_until {
         let mut guard = begin();
-        let moment = takes.mul_f64(walk.below(1_000) as f64 / 1_000.0);
+        let moment = moments.next();
         let both = walk.below(3);
         let signal = [Signal::KILL, Signal::TERM][walk.below(2) as usize];
         std::thread::sleep(moment);
@@ -155,8 +157,14 @@ fn a_load_that_is_killed_leaves_the_servers_list_alone() {
         let whole = is_whole();
         assert!(whole || !success, "a success, and not loaded");
         in_part += u64::from(!whole);
+        done += 1;
+        if whole {
+            moments.too_late(moment);
+        } else if !Path::new(&db).exists() {
+            moments.too_early();
+        }
     }
-    println!("{trials} loads: {in_part} were not whole");
+    println!("{done} loads: {in_part} were not whole");
     assert!(in_part > 0);
     // And again, from the beginning.
     let mut again = begin();

@@ -10,6 +10,7 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 /// What a process did.
 pub struct Ran {
@@ -75,6 +76,33 @@ impl Walk {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % n
+    }
+}
+
+/// Random moments within what something takes. Other work on the machine changes how long that is between the measuring
+/// and the trials, so each moment that came too late or too early is learnt from.
+pub struct Moments {
+    takes: Duration,
+    walk: Walk,
+}
+
+impl Moments {
+    pub fn within(takes: Duration) -> Moments {
+        Moments { takes, walk: Walk(0x9e37_79b9_7f4a_7c15) }
+    }
+
+    pub fn next(&mut self) -> Duration {
+        self.takes.mul_f64(self.walk.below(1_000) as f64 / 1_000.0)
+    }
+
+    /// At this moment it had ended.
+    pub fn too_late(&mut self, moment: Duration) {
+        self.takes = self.takes.min(moment.max(Duration::from_millis(1)));
+    }
+
+    /// At this moment it had not yet begun.
+    pub fn too_early(&mut self) {
+        self.takes = self.takes.mul_f64(1.25);
     }
 }
 
