@@ -15,7 +15,9 @@ BINS  = mbx-parse mbx-remap-part mbx-acl-rewrite mbx-check-paths mbx-mkmeta mbx-
 MAN1  = $(BINS:%=man/%.1)
 MAN5  = man/mbx-dump.5
 MAN7  = man/mbx.7 man/mbx-migrate.7
-TARGET = target/release
+TARGET = $(or $(CARGO_TARGET_DIR),target)/release
+BUILT  = $(BINS:%=$(TARGET)/%)
+SOURCES = Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 HOST    = $(shell rustc -vV | sed -n 's/^host: //p')
 SHARE   = $(PREFIX)/share
 BASH    = $(SHARE)/bash-completion/completions
@@ -27,17 +29,25 @@ MIGRATE = $(wildcard examples/migrate/*)
 # No path of the machine that builds is in what it builds, so that two builds are the same bytes. Panics have a place in
 # the source in them, of ours and of the crates.
 CARGO_HOME ?= $(HOME)/.cargo
-SAME = --remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(CARGO_HOME)/registry/src=crates \
-    --remap-path-prefix=$(CURDIR)/vendor=crates
+SAME = --remap-path-prefix=$(CURDIR)=. \
+    $(patsubst %,--remap-path-prefix=%=crates,$(CURDIR)/vendor $(wildcard $(CARGO_HOME)/registry/src/*))
 
-all:
+all: fetch
 	RUSTFLAGS="$(RUSTFLAGS) $(SAME)" $(CARGO) build --release --locked
+
+# Where the crates are is to be known before they are compiled.
+fetch:
+	$(CARGO) fetch --quiet --locked --target $(HOST)
+
+# What was built is what is installed: root may have no cargo.
+$(BUILT): $(SOURCES)
+	$(MAKE) all
 
 vendor:
 	mkdir -p .cargo
 	$(CARGO) vendor --locked --versioned-dirs vendor >.cargo/config.toml
 
-static:
+static: fetch
 	RUSTFLAGS="$(RUSTFLAGS) -C target-feature=+crt-static $(SAME)" \
 	    $(CARGO) build --release --locked --target $(HOST) --target-dir target/static
 
@@ -86,7 +96,7 @@ torture:
 bench:
 	$(CARGO) bench --locked --bench pipes --bench spool
 
-install: all
+install: $(BUILT)
 	$(INSTALL) -d $(DIRS:%=$(DESTDIR)%)
 	cd $(TARGET) && $(INSTALL) -m 0755 $(BINS) $(abspath $(DESTDIR)$(BINDIR))
 	$(INSTALL) -m 0644 $(MAN1) $(DESTDIR)$(MANDIR)/man1
@@ -113,4 +123,4 @@ uninstall:
 clean:
 	$(CARGO) clean
 
-.PHONY: all vendor static deb demo check lint fuzz torture bench install uninstall clean
+.PHONY: all fetch vendor static deb demo check lint fuzz torture bench install uninstall clean

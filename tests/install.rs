@@ -69,6 +69,33 @@ fn what_is_installed_is_all_and_goes_again() {
     assert!(left.len() == 1 && left.iter().all(|file| file.ends_with("mbx-of-somebody-else")), "{left:?}");
 }
 
+/// After `make` of a user, `make install` of root, who has no cargo or another one.
+#[test]
+fn what_was_built_is_installed_without_cargo() {
+    let [built, stage] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let target = built.path().join("release");
+    std::fs::create_dir(&target).unwrap();
+    let make = |cargo: &str| {
+        let mut make = Command::new("make");
+        make.args(["-s", "-C", env!("CARGO_MANIFEST_DIR"), "install", "PREFIX=/usr", &format!("CARGO={cargo}")]);
+        make.arg(format!("DESTDIR={}", stage.path().display())).env("CARGO_TARGET_DIR", built.path());
+        make.stdin(Stdio::null()).output().unwrap()
+    };
+    // What is not built yet is.
+    assert!(!make("false").status.success());
+    for name in BINS {
+        std::fs::copy(bin().join(name), target.join(name)).unwrap();
+    }
+    let ran = make("false");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let read = |path: &Path| std::fs::read(path.join("mbx-mkmeta")).unwrap();
+    assert!(read(&stage.path().join("usr/bin")) == read(&target));
+    // What is older than its source is built again.
+    let old = std::time::SystemTime::UNIX_EPOCH;
+    std::fs::File::open(target.join("mbx-mkmeta")).unwrap().set_modified(old).unwrap();
+    assert!(!make("false").status.success());
+}
+
 /// The long options of a filter, as its help tells them.
 fn options(name: &str) -> BTreeSet<String> {
     let help = ok(Command::new(bin().join(name)).arg("--help"));
