@@ -10,7 +10,7 @@ use crate::version::Era;
 pub const CANONICAL: &[u8; 22] = b"lrswipkxtean0123456789";
 
 /// A set of rights, macros resolved: one bit for each letter of the canonical order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rights(u32);
 
 const fn bit(letter: u8) -> u32 {
@@ -46,7 +46,7 @@ const E: u32 = bit(b'e');
 const N: u32 = bit(b'n');
 
 /// Rights to do what earlier releases cannot do at all, so that nobody loses anything where they are ignored: `n`
-/// annotates messages.
+/// annotates messages. RFC 4314 has none of them.
 const NOVEL: u32 = N;
 
 /// The letters that servers of this era ignore.
@@ -75,10 +75,8 @@ pub struct Reading {
     /// Whether something in it stands for more than itself, so that its meaning hangs on the reader: a macro, or the
     /// letter of `deleteright`.
     pub has_macro: bool,
-    /// Whether a letter stands in it that this server ignores and a later one may not.
-    pub has_inert: bool,
-    /// Whether such a letter is one of those that RFC 4314 made of c and d: k, x, t and e.
-    pub has_inert_rfc4314: bool,
+    /// The letters in it that this server ignores and a later one does not.
+    pub inert: Rights,
     /// Whether a letter stands in it that no release knows.
     pub has_unknown: bool,
 }
@@ -130,8 +128,7 @@ impl Reader {
         Reading {
             rights: Rights(granted),
             has_macro: found & (C | D) != 0 || implied,
-            has_inert: found & inert != 0,
-            has_inert_rfc4314: found & inert & (K | X | T | E) != 0,
+            inert: Rights(found & inert),
             has_unknown,
         }
     }
@@ -166,9 +163,9 @@ impl Rights {
         self.0 & other.0 == other.0
     }
 
-    /// The same without those to do what earlier releases cannot do at all.
-    pub fn without_novel(self) -> Rights {
-        Rights(self.0 & !NOVEL)
+    /// Those of them to do what earlier releases cannot do at all.
+    pub fn novel(self) -> Rights {
+        Rights(self.0 & NOVEL)
     }
 }
 
@@ -323,7 +320,7 @@ mod tests {
     fn n_is_inert_before_2_5() {
         assert_eq!(explicit(Era::Macro, b'c', "lrsn"), "lrs");
         assert_eq!(explicit(Era::Annotate, b'c', "lrsn"), "lrsn");
-        assert!(Reader::new(Era::Macro, b'c').read(b"n").has_inert);
+        assert!(Reader::new(Era::Macro, b'c').read(b"n").inert != Rights::NONE);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::outcome::{Account, Report, Status, Stop, Volume};
 use crate::seal;
 use crate::stream::Output;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser};
+use clap::{Arg, CommandFactory, Parser};
 use clap_complete::Shell;
 use rustix::process::{Resource, Rlimit};
 use std::io::{self, IsTerminal};
@@ -30,7 +30,7 @@ pub fn main_of<O: Parser>(
             }
         };
     }
-    let options = match O::try_parse() {
+    let options = match O::try_parse().and_then(with_command::<O>) {
         Ok(options) => options,
         Err(error) => {
             let mut report = Report::new(tool, Volume::Normal);
@@ -65,6 +65,17 @@ pub fn main_of<O: Parser>(
         report.answer(&account);
     }
     status.into()
+}
+
+/// A `--` with nothing behind it, where a command stands behind: a variable of a script that is empty. Without the command
+/// it would be another run.
+fn with_command<O: CommandFactory>(options: O) -> Result<O, clap::Error> {
+    let mut command = O::command();
+    let dashes = std::env::args_os().skip_while(|word| word != "--").collect::<Vec<_>>();
+    match command.get_arguments().any(Arg::is_last_set) && dashes.len() == 1 {
+        true => Err(command.error(ErrorKind::TooFewValues, "no command behind --: is a variable empty?")),
+        false => Ok(options),
+    }
 }
 
 /// Options that people know from elsewhere, and what they are here.

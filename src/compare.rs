@@ -164,10 +164,14 @@ pub fn collect(
         ended: false,
     };
     run(whole, &mut collect, &mut of_its_own);
+    let unfit = match purpose {
+        Purpose::Other => "the other list is not one to compare with, see above",
+        Purpose::Verify => "whether the list was loaded is not known: --verify printed none to compare with, see above",
+    };
     match of_its_own.status() {
         Status::Done => Ok((collect.0.sorted()?, collect.1)),
-        Status::Trouble => Err(Stop::Trouble("the other list is not one to compare with, see above".to_string())),
-        _ => Err(Stop::Refused("the other list is not one to compare with, see above".to_string())),
+        Status::Trouble => Err(Stop::Trouble(unfit.to_string())),
+        _ => Err(Stop::Refused(unfit.to_string())),
     }
 }
 

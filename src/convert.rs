@@ -395,7 +395,7 @@ impl Converter {
                 continue;
             }
             let (was, becomes) = (old.read(pair.rights), new.read(pair.rights));
-            let lost = !becomes.rights.includes(was.rights.without_novel());
+            let lost = !becomes.rights.includes(was.rights.without(was.rights.novel()));
             let gained = !was.rights.includes(becomes.rights);
             if !lost && !gained {
                 self.alike.put(pair.rights, b"");

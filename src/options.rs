@@ -241,7 +241,10 @@ pub fn read_pairs(path: &std::path::Path) -> Result<Pairs, Stop> {
         let record = record.map_err(|e| Stop::io(&name, &e.into()))?;
         let line = record.position().map_or(0, csv::Position::line);
         if record.len() != 2 {
-            return Err(Stop::Trouble(format!("{name}:{line}: {} columns instead of two, old and new", record.len())));
+            return Err(Stop::Trouble(format!(
+                "{name}:{line}: {} columns instead of two: old,new with a comma",
+                record.len()
+            )));
         }
         let (old, new) = (record[0].to_vec(), record[1].to_vec());
         if pairs.is_empty() && old == b"old" && new == b"new" {

@@ -279,6 +279,11 @@ impl Report {
         self.gathered = Some(Default::default());
     }
 
+    /// Whether what is said of entries is gathered.
+    pub fn gathers(&self) -> bool {
+        self.gathered.is_some()
+    }
+
     /// What was gathered: what was refused, and what is to be known.
     pub fn gathered(&mut self) -> (Groups, Groups) {
         self.gathered.take().unwrap_or_default()

@@ -208,7 +208,7 @@ impl Roster {
         self.get(entry.partition()).ok_or_else(|| {
             let (mailbox, partition) = (Name(entry.mailbox()), Name(entry.partition()));
             Stop::Trouble(format!(
-                "{}: {mailbox}: partition {partition} is not declared {}; mbx-remap-part {partition}=NEW renames it",
+                "{}: {mailbox}: partition {partition} is not declared {}: declare it, or mbx-remap-part {partition}=NEW renames it",
                 entry.at, self.declared
             ))
         })

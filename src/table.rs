@@ -16,7 +16,7 @@ use std::io::{self, BufWriter, Write};
 pub enum Format {
     /// For spreadsheets: comma-separated, quoted as RFC 4180 has it, and no cell is a formula
     Csv,
-    /// For other tools: TABs between the columns, nothing quoted; \t, \n, \r and \\ in a cell
+    /// For other tools: TABs between the columns, nothing quoted; what would break a row is an escape as in C
     Tsv,
     /// One JSON object a line, the ACL an array of pairs
     Jsonl,

@@ -212,7 +212,10 @@ fn what_was_loaded_is_compared_with_what_was_meant() {
     let other = with("sed 's/^\\(user.frank\\t.*\\)lrswipkxtea/\\1lrs/' DB").expect(1);
     other.says("user.frank: ACL: meant 'frank\\tlrswipkxtea\\t', the server has 'frank\\tlrs\\t'");
     with("true").expect(1).says("not in the server's list");
-    let failed = with("cat DB; exit 1").expect(1).says("ended with exit status: 1").says("not one to compare with");
+    let failed = with("cat DB; exit 1")
+        .expect(1)
+        .says("ended with exit status: 1")
+        .says("--verify printed none to compare with");
     assert!(!failed.err.contains("server's list"), "{}", failed.err);
     with("head -c 3000 DB").expect(1);
     guard(&["--verify", "true"], &list()).expect(2);

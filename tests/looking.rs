@@ -115,8 +115,11 @@ fn what_would_go_wrong() {
     // What is no entry is told with or without a target.
     shows(&summary(&[], b"user.a\tp\ta\tl\t\nhello\n", 1), "1  no partition: hello (the line has no TAB");
     // Without the summary they are named one by one, and the uniqueids are one line.
-    let ran = run("parse", &["-n", "--to", "3.6.1"], &old).expect(1).says("mbx-check-paths --fill adds it");
-    assert_eq!(ran.err.lines().count(), 6, "{}", ran.err);
+    let ran = run("parse", &["-n", "--to", "3.6.1"], &old)
+        .expect(1)
+        .says("mbx-check-paths --fill adds it")
+        .says("--reject FILE");
+    assert_eq!(ran.err.lines().count(), 7, "{}", ran.err);
     run("parse", &["-n", "--to", "2.3.7"], &old).expect(0).writes(b"");
 }
 

@@ -84,7 +84,11 @@ const TABLE: &[(&str, i32, &[&str])] = &[
     ("mbx-remap-part 0=4 0=5 list", 2, &["0", "both 4 and 5", "leave one out"]),
     ("mbx-acl-rewrite lrswipcda=lrswipkxtea list", 2, &["lrswipcda=lrswipkxtea", "--rights OLD=NEW"]),
     ("mbx-acl-rewrite --rights lrs list", 2, &["--rights lrs", "OLD=NEW"]),
+    ("mbx-acl-rewrite --rights lrswipcda=all list", 2, &["--rights lrswipcda=all", "letters lrswipkxtean0123456789cd"]),
     ("mbx-acl-rewrite --grant cyrus list", 2, &["--grant cyrus", "ID=RIGHTS"]),
+    ("mbx-acl-rewrite --grant cyrus=lrswipcda list", 2, &["--grant cyrus=lrswipcda", "kx for c, te for d"]),
+    ("mbx-remap-part defualt=3 list", 0, &["no entry has partition defualt", "--summary"]),
+    ("echo 'default;3' >map; mbx-remap-part --map map list", 2, &["map:1", "1 columns", "old,new"]),
     ("mbx-acl-rewrite --id bob list", 2, &["--id bob", "OLD=NEW"]),
     ("mbx-parse --only empty list", 2, &["empty", "names no mailbox", "user.bob", "a line"]),
     ("mbx-parse --reject list list", 2, &["list", "is read or written here already", "another name"]),
@@ -105,6 +109,15 @@ const TABLE: &[(&str, i32, &[&str])] = &[
     ),
     ("mbx-parse -- sh -c 'cat list; exit 3'", 1, &["exit status: 3", "cannot be trusted", "what it said"]),
     ("mbx-count-guard --to 2.2.13 list -- sh -c 'cat >/dev/null; echo no >&2'", 1, &["complained", "lines: 1"]),
+    ("LOADER=; mbx-count-guard --to 2.2.13 list -- $LOADER", 2, &["no command behind --", "variable empty"]),
+    ("mbx-parse --seal -- <list", 2, &["no command behind --"]),
+    ("mbx-count-guard --to 2.2.13 --verify false list -- sh -c 'cat >loaded'", 1, &["false", "exit status: 1"]),
+    (
+        "mbx-count-guard --to 2.2.13 --verify false list -- sh -c 'cat >loaded'",
+        1,
+        &["not known", "--verify printed none"],
+    ),
+    ("mbx-count-guard --to 2.2.13 --verify false list -- sh -c 'cat >loaded'", 1, &["2 in, 2 out", "do not switch"]),
     // The order of things.
     ("mbx-count-guard --sealed list", 1, &["not sealed", "mbx-parse --seal"]),
     ("mbx-parse --seal list | grep bob.Sent | mbx-count-guard --sealed", 1, &["not sealed", "no grep"]),
@@ -119,7 +132,8 @@ const TABLE: &[(&str, i32, &[&str])] = &[
         &["stdin:4", "changed", "before mbx-parse --seal"],
     ),
     ("mbx-parse --seal list | head -n 2 | mbx-parse", 1, &["no end mark", "cut off"]),
-    ("mbx-parse --ended list", 1, &["no end mark", "cut off"]),
+    ("mbx-parse --ended list", 1, &["no end mark", "cut off", "&& echo '!mbx-end'"]),
+    ("mbx-parse --from 2.2.13 --to 3.6.1 old.dump >new", 1, &["mend", "--reject FILE"]),
     (
         "mbx-parse --seal list >s; cat s s | mbx-parse",
         1,
@@ -155,7 +169,7 @@ const TABLE: &[(&str, i32, &[&str])] = &[
     (
         "sed 1d list | mbx-check-paths -C imapd.conf --from 2.2.13",
         2,
-        &["stdin:1", "partition 1", "not declared", "imapd.conf", "mbx-remap-part 1=NEW"],
+        &["stdin:1", "partition 1", "not declared", "imapd.conf", "declare it", "mbx-remap-part 1=NEW"],
     ),
     ("mbx-check-paths -C unmounted.conf --from 2.2.13 list", 2, &["partition default", "/no/such/spool", "mounted"]),
     (

@@ -74,7 +74,7 @@ fn letter(text: &str) -> Result<u8, String> {
 
 /// From so many rights strings on with k, x, t or e on a release that did not know them, and more of them than with c
 /// and d, the list is taken for one that has been rewritten before: doing it again would take all those rights away. With
-/// n, which releases before 2.5 never wrote, it is taken for another release's.
+/// letters that came later, such as n, it is taken for another release's.
 const SUSPICIOUS: u64 = 10;
 
 /// What cyradm takes for rights. Read letter by letter, `all` would be a and l.
@@ -103,8 +103,9 @@ struct Counts {
     granted: u64,
     /// Strings that lost rights of RFC 4314 because the old server did not know them.
     stripped: u64,
-    /// Strings that lost n for the same reason.
-    stripped_of_n: u64,
+    /// Strings that lost letters that came later, and which letters those are.
+    stripped_of_novel: u64,
+    novel: Rights,
     /// Strings with c or d.
     macros: u64,
 }
@@ -222,20 +223,24 @@ impl Rewrite {
             return !new.is_empty();
         }
         let reading = self.reader.read(pair.rights);
-        if !(reading.has_macro || reading.has_inert) {
+        let has_inert = reading.inert != Rights::NONE;
+        if !(reading.has_macro || has_inert) {
             self.known.put(pair.rights, b"");
             return false;
         }
         reading.rights.write(&mut self.scratch);
-        if reading.has_macro && !reading.has_inert && !reading.has_unknown {
+        if reading.has_macro && !has_inert && !reading.has_unknown {
             self.known.put(pair.rights, &self.scratch);
         }
         self.counts.macros += u64::from(reading.has_macro);
-        self.counts.stripped += u64::from(reading.has_inert_rfc4314);
+        let novel = reading.inert.novel();
+        self.counts.stripped += u64::from(reading.inert != novel);
         // What another back end of a murder gave may be of a later release.
-        let here = entry.kind() != Kind::Remote;
-        self.counts.stripped_of_n += u64::from(here && reading.has_inert && pair.rights.contains(&b'n'));
-        if reading.has_inert {
+        if entry.kind() != Kind::Remote && novel != Rights::NONE {
+            self.counts.stripped_of_novel += 1;
+            self.counts.novel = self.counts.novel.union(novel);
+        }
+        if has_inert {
             let detail =
                 format_args!(" ({} of {} becomes {})", Name(pair.rights), Name(pair.identifier), Name(&self.scratch));
             report.loss(entry.at, "letters that the old server ignored are left out", detail, entry.mailbox());
@@ -268,7 +273,7 @@ impl Rewrite {
             return false;
         }
         // A letter more behind the others, unless it would put a macro or a letter that slept to work otherwise.
-        if reading.has_macro || reading.has_inert {
+        if reading.has_macro || reading.inert != Rights::NONE {
             self.scratch.clear();
             reading.rights.union(granted).write(&mut self.scratch);
         } else {
@@ -405,13 +410,19 @@ impl Filter for Rewrite {
                 report.remark(format_args!("no entry has the {what} {}", Name(name)));
             }
         }
-        let Counts { stripped, stripped_of_n, macros, .. } = self.counts;
+        let Counts { stripped, stripped_of_novel, macros, .. } = self.counts;
         match &heading.releases.from {
-            Some(from) if stripped_of_n >= SUSPICIOUS && !self.drop_inert => Err(Stop::Refused(format!(
-                "{} rights strings have n, which {from} did not know: the list is not {from}'s, but of 2.5 or later, or was \
-                 rewritten before, and would lose rights now. --from tells the release that printed it (--drop-inert takes those letters away)",
-                Count(stripped_of_n)
-            ))),
+            Some(from) if stripped_of_novel >= SUSPICIOUS && !self.drop_inert => {
+                self.scratch.clear();
+                self.counts.novel.write(&mut self.scratch);
+                Err(Stop::Refused(format!(
+                    "{} rights strings have {}, which {from} did not know: the list is of a later release, or was rewritten \
+                     before, and would lose rights now. --from tells the release that printed it (--drop-inert takes those \
+                     letters away)",
+                    Count(stripped_of_novel),
+                    self.scratch.escape_ascii()
+                )))
+            }
             Some(from) if stripped >= SUSPICIOUS && stripped > macros && !self.drop_inert => {
                 Err(Stop::Refused(format!(
                     "{} rights strings have k, x, t or e, which {from} did not know, and {} have c or d: the list is not \
@@ -444,57 +455,7 @@ fn main() -> ExitCode {
 fn rewrite(options: Options, report: &mut Report) -> Result<Account, Stop> {
     are_files(&options.files, "--rights OLD=NEW or --id OLD=NEW is meant?", |word| word.contains(&b'='))?;
     let mut side = SideFiles::beside(&options.files, &options.id_map);
-    let mut whole = HashMap::new();
-    for word in &options.rights {
-        match split_pair(word) {
-            Some((old, new)) if whole.get(&old).is_some_and(|known| *known != new) => {
-                return Err(Stop::Trouble(format!("--rights: {} is to become two things", Name(&old))));
-            }
-            Some((old, new)) if acl::are_letters(&new) && !CYRADM_WORDS.contains(&new.as_slice()) => {
-                whole.insert(old, new);
-            }
-            _ => {
-                return Err(Stop::Trouble(format!(
-                    "--rights {}: OLD=NEW is wanted, both of letters and digits",
-                    word.display()
-                )));
-            }
-        }
-    }
-    let mut identifiers = HashMap::new();
-    let mapped = options.id_map.iter().map(|path| read_pairs(path)).collect::<Result<Vec<_>, _>>()?;
-    let typed = options.id.iter().map(|word| {
-        split_pair(word).ok_or_else(|| Stop::Trouble(format!("--id {}: OLD=NEW is wanted", word.display())))
-    });
-    for pair in mapped.into_iter().flatten().map(Ok).chain(typed) {
-        let (old, new) = pair?;
-        identifier_or_stop(&new)?;
-        if let Some(other) = identifiers.insert(old.clone(), new.clone())
-            && other != new
-        {
-            return Err(Stop::Trouble(format!("{} is to become both {} and {}", Name(&old), Name(&other), Name(&new))));
-        }
-    }
-    let mut grants = Vec::new();
-    for word in &options.grant {
-        // The rights are behind the last =: identifiers may have one.
-        let bytes = word.as_encoded_bytes();
-        let at = memchr::memrchr(b'=', bytes).unwrap_or(0);
-        let granted = bytes.get(at + 1..).and_then(typed_rights);
-        let granted = granted.filter(|_| !CYRADM_WORDS.contains(&&bytes[at + 1..]));
-        let (Some(rights), Some(identifier)) = (granted, bytes.get(..at).filter(|id| !id.is_empty())) else {
-            return Err(Stop::Trouble(format!(
-                "--grant {}: ID=RIGHTS is wanted, the rights of the letters {}",
-                word.display(),
-                Name(acl::CANONICAL)
-            )));
-        };
-        identifier_or_stop(identifier)?;
-        match grants.iter_mut().find(|(known, _): &&mut (Vec<u8>, Rights)| known == identifier) {
-            Some((_, known)) => *known = known.union(rights),
-            None => grants.push((identifier.to_vec(), rights)),
-        }
-    }
+    let (whole, identifiers, grants) = (whole(&options)?, identifiers(&options)?, grants(&options)?);
     let others = !(whole.is_empty() && identifiers.is_empty() && options.drop_id.is_empty() && grants.is_empty());
     let gone: HashSet<Vec<u8>> = options.drop_id.into_iter().map(OsString::into_vec).collect();
     let unmet = Unmet {
@@ -520,6 +481,74 @@ fn rewrite(options: Options, report: &mut Report) -> Result<Account, Stop> {
         counts: Counts::default(),
     };
     Ok(run(Run::between(&options.common, &options.rejects, &options.files, &mut side)?, &mut filter, report))
+}
+
+/// What becomes of whole rights strings, by --rights.
+fn whole(options: &Options) -> Result<HashMap<Vec<u8>, Vec<u8>>, Stop> {
+    let mut whole = HashMap::new();
+    for word in &options.rights {
+        match split_pair(word) {
+            Some((old, new)) if whole.get(&old).is_some_and(|known| *known != new) => {
+                return Err(Stop::Trouble(format!("--rights: {} is to become two things", Name(&old))));
+            }
+            Some((old, new)) if acl::are_letters(&new) && !CYRADM_WORDS.contains(&new.as_slice()) => {
+                whole.insert(old, new);
+            }
+            _ => {
+                return Err(Stop::Trouble(format!(
+                    "--rights {}: OLD=NEW is wanted, two whole rights strings, the new one of the letters {}cd",
+                    word.display(),
+                    Name(acl::CANONICAL)
+                )));
+            }
+        }
+    }
+    Ok(whole)
+}
+
+/// What becomes of identifiers, by --id-map and --id.
+fn identifiers(options: &Options) -> Result<HashMap<Vec<u8>, Vec<u8>>, Stop> {
+    let mut identifiers = HashMap::new();
+    let mapped = options.id_map.iter().map(|path| read_pairs(path)).collect::<Result<Vec<_>, _>>()?;
+    let typed = options.id.iter().map(|word| {
+        split_pair(word).ok_or_else(|| Stop::Trouble(format!("--id {}: OLD=NEW is wanted", word.display())))
+    });
+    for pair in mapped.into_iter().flatten().map(Ok).chain(typed) {
+        let (old, new) = pair?;
+        identifier_or_stop(&new)?;
+        if let Some(other) = identifiers.insert(old.clone(), new.clone())
+            && other != new
+        {
+            return Err(Stop::Trouble(format!("{} is to become both {} and {}", Name(&old), Name(&other), Name(&new))));
+        }
+    }
+    Ok(identifiers)
+}
+
+/// Who gets which rights, by --grant; the rights of one who stands there twice are added up.
+fn grants(options: &Options) -> Result<Vec<(Vec<u8>, Rights)>, Stop> {
+    let mut grants: Vec<(Vec<u8>, Rights)> = Vec::new();
+    for word in &options.grant {
+        // The rights are behind the last =: identifiers may have one.
+        let bytes = word.as_encoded_bytes();
+        let at = memchr::memrchr(b'=', bytes).unwrap_or(0);
+        let granted = bytes.get(at + 1..).and_then(typed_rights);
+        let granted = granted.filter(|_| !CYRADM_WORDS.contains(&&bytes[at + 1..]));
+        let (Some(rights), Some(identifier)) = (granted, bytes.get(..at).filter(|id| !id.is_empty())) else {
+            return Err(Stop::Trouble(format!(
+                "--grant {}: ID=RIGHTS is wanted, the rights of the letters {}; what c and d grant hangs on the server, so it \
+                 is kx for c, te for d",
+                word.display(),
+                Name(acl::CANONICAL)
+            )));
+        };
+        identifier_or_stop(identifier)?;
+        match grants.iter_mut().find(|(known, _)| known == identifier) {
+            Some((_, known)) => *known = known.union(rights),
+            None => grants.push((identifier.to_vec(), rights)),
+        }
+    }
+    Ok(grants)
 }
 
 /// An identifier that a list can hold.

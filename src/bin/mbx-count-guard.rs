@@ -18,7 +18,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 
 /// Hold a Cyrus mailbox list back until all of it is there and right
 ///
@@ -83,15 +83,10 @@ fn number(text: &str) -> Result<u64, String> {
 
 /// The conditions under which a list is let out.
 struct Guard {
-    min: Option<u64>,
-    expect: Option<u64>,
-    unique: bool,
-    baseline: Option<OsString>,
-    max_lost: Limit,
-    against: Option<OsString>,
-    compare: Vec<Field>,
+    options: Options,
     starts: bool,
-    verifies: bool,
+    /// What is loaded has no mailbox twice: the loader would keep the last and say nothing.
+    unique: bool,
     converter: Option<Converter>,
     /// Every entry, if a question needs the whole list.
     sorter: Option<Sorter>,
@@ -104,6 +99,45 @@ struct Guard {
     record: Vec<u8>,
     mailboxes: u64,
     apart: [(&'static str, u64); 2],
+}
+
+impl Guard {
+    fn new(options: Options) -> Guard {
+        let starts = !options.command.is_empty();
+        let unique = options.unique || options.sealed || starts;
+        let whole = unique || [&options.baseline, &options.against, &options.verify].iter().any(|list| list.is_some());
+        Guard {
+            options,
+            starts,
+            unique,
+            converter: None,
+            sorter: whole.then(Sorter::default),
+            folded: None,
+            uniqueids: None,
+            sorted: None,
+            heading: None,
+            record: Vec::new(),
+            mailboxes: 0,
+            apart: [("tombstones", 0), ("intermediates", 0)],
+        }
+    }
+
+    /// Loads the list, and tells whether that is what was meant.
+    fn load(&mut self, name: &str, child: Child, mut list: File, report: &mut Report) -> Result<(), Stop> {
+        attend(child, name, &mut list, self.options.verify.is_some(), report)?;
+        if let (Some(verify), Some(meant), Some(heading)) =
+            (self.options.verify.take(), self.sorted.take(), &self.heading)
+            && report.status() == Status::Done
+        {
+            let words = vec!["sh".into(), "-c".into(), verify];
+            let (holds, dialect) =
+                collect(vec![Source::Command(words)], heading.releases.clone(), Purpose::Verify, report)?;
+            let fields = fields(&[], [heading.dialect, dialect])?;
+            compare(&meant, &holds, &fields, &Words::verified(heading.dialect), report)?;
+            report.flush_alike();
+        }
+        Ok(())
+    }
 }
 
 impl Filter for Guard {
@@ -187,13 +221,13 @@ impl Filter for Guard {
             ));
         }
         let mailboxes = Count(self.mailboxes);
-        if let Some(min) = self.min
+        if let Some(min) = self.options.min
             && self.mailboxes < min
         {
             report
                 .finding("--min", format_args!("{mailboxes} mailboxes{not_counted}, fewer than --min {}", Count(min)));
         }
-        if let Some(expect) = self.expect
+        if let Some(expect) = self.options.expect
             && self.mailboxes != expect
         {
             report.finding(
@@ -212,7 +246,7 @@ impl Filter for Guard {
         if let Some(folded) = self.folded.take() {
             tell_folded(&sorted, &folded.sorted()?, report)?;
         }
-        if let Some(baseline) = &self.baseline {
+        if let Some(baseline) = &self.options.baseline {
             let (old, _) = collect(
                 Input::sources_of(std::slice::from_ref(baseline)),
                 Releases::default(),
@@ -221,26 +255,26 @@ impl Filter for Guard {
             )?;
             let name = Name(baseline.as_bytes()).to_string();
             let found = compare(&old, &sorted, &[Field::Name], &Words::lost(&name), report)?;
-            if self.max_lost.exceeded(found.missing, found.left) {
+            let max_lost = self.options.max_lost.unwrap_or(Limit::Number(0));
+            if max_lost.exceeded(found.missing, found.left) {
                 report.finding(
                     "--max-lost",
                     format_args!(
-                        "{} of the {} mailboxes of {name} are lost; --max-lost allows {}",
+                        "{} of the {} mailboxes of {name} are lost; --max-lost allows {max_lost}",
                         Count(found.missing),
                         Count(found.left),
-                        self.max_lost
                     ),
                 );
             }
         }
-        if let Some(against) = &self.against {
+        if let Some(against) = &self.options.against {
             let (other, dialect) =
                 collect(Input::sources_of(std::slice::from_ref(against)), Releases::default(), Purpose::Other, report)?;
-            let fields = fields(&self.compare, [heading.dialect, dialect])?;
+            let fields = fields(&self.options.compare, [heading.dialect, dialect])?;
             let name = Name(against.as_bytes()).to_string();
             compare(&sorted, &other, &fields, &Words::differs(&name), report)?;
         }
-        self.sorted = self.verifies.then_some(sorted);
+        self.sorted = self.options.verify.is_some().then_some(sorted);
         Ok(())
     }
 
@@ -254,78 +288,45 @@ fn main() -> ExitCode {
 }
 
 fn guard(options: Options, report: &mut Report) -> Result<Account, Stop> {
-    let starts = !options.command.is_empty();
-    // What is loaded has no mailbox twice: the loader would keep the last and say nothing.
-    let unique = options.unique || options.sealed || starts;
-    let whole = unique || options.baseline.is_some() || options.against.is_some() || options.verify.is_some();
     are_files(&options.files, "a number of mailboxes is told by --min", |word| word.iter().all(u8::is_ascii_digit))?;
     let mut held = Held::new()?;
-    let mut filter = Guard {
-        min: options.min,
-        expect: options.expect,
-        unique,
-        baseline: options.baseline,
-        max_lost: options.max_lost.unwrap_or(Limit::Number(0)),
-        against: options.against,
-        compare: options.compare,
-        starts,
-        verifies: options.verify.is_some(),
-        converter: None,
-        sorter: whole.then(Sorter::default),
-        folded: None,
-        uniqueids: None,
-        sorted: None,
-        heading: None,
-        record: Vec::new(),
-        mailboxes: 0,
-        apart: [("tombstones", 0), ("intermediates", 0)],
-    };
-    let mut account = run(
-        Run {
-            input: Input::new(Input::sources_of(&options.files)),
-            output: Some(Output::new(Box::new(held.writer()?), "the temporary file")),
-            rejects: None,
-            seal: match (options.sealed, starts) {
-                (true, _) => Seal::Demand,
-                (false, true) => Seal::TakeOff,
-                (false, false) => Seal::Keep,
-            },
-            releases: options.common.releases(),
-            allow_empty: options.common.allow_empty,
-            ended: false,
+    let mut filter = Guard::new(options);
+    let options = &filter.options;
+    let list = Run {
+        input: Input::new(Input::sources_of(&options.files)),
+        output: Some(Output::new(Box::new(held.writer()?), "the temporary file")),
+        rejects: None,
+        seal: match (options.sealed, filter.starts) {
+            (true, _) => Seal::Demand,
+            (false, true) => Seal::TakeOff,
+            (false, false) => Seal::Keep,
         },
-        &mut filter,
-        report,
-    );
+        releases: options.common.releases(),
+        allow_empty: options.common.allow_empty,
+        ended: false,
+    };
+    let mut account = run(list, &mut filter, report);
     report.flush_alike();
     if report.status() != Status::Done {
         account.ending = None;
         account.unwritten += std::mem::take(&mut account.written);
-        if !starts {
+        if !filter.starts {
             let mut output = Output::stdout()?;
             write_abort(report.tool(), "the list was not let out", &mut output.buffer);
             output.flush()?;
         }
         return Ok(account);
     }
-    match options.command.split_first() {
-        None => let_out(held.reader()?)?,
-        Some((program, args)) => {
-            let mut list = held.reader()?;
-            start(program, args, &mut list, options.verify.is_some(), report)?;
-            if let (Some(verify), Some(meant), Some(heading)) = (options.verify, filter.sorted, filter.heading)
-                && report.status() == Status::Done
-            {
-                let words = vec!["sh".into(), "-c".into(), verify];
-                let (holds, dialect) =
-                    collect(vec![Source::Command(words)], heading.releases, Purpose::Verify, report)?;
-                let fields = fields(&[], [heading.dialect, dialect])?;
-                compare(&meant, &holds, &fields, &Words::verified(heading.dialect), report)?;
-                report.flush_alike();
-            }
-        }
+    let list = held.reader()?;
+    let Some((program, args)) = filter.options.command.split_first() else {
+        return let_out(list).map(|()| account);
+    };
+    let name = Name(program.as_bytes()).to_string();
+    let child = start(program, args, &name, &list)?;
+    if let Err(stop) = filter.load(&name, child, list, report) {
+        report.stop(&stop);
     }
-    if starts && report.status() != Status::Done {
+    if report.status() != Status::Done {
         account.ending = Some("started, but not loaded as it was meant: do not switch");
     }
     Ok(account)
@@ -336,27 +337,23 @@ fn let_out(mut list: File) -> Result<(), Stop> {
     io::copy(&mut list, &mut out).map(drop).map_err(|e| cannot_write("stdout", &e))
 }
 
-/// Starts the command with the list as its standard input, shows what it says, and waits. The loaders exit 0 whatever
-/// they drop; only a line on their stderr tells.
-fn start(
-    program: &OsString,
-    args: &[OsString],
-    list: &mut File,
-    verified: bool,
-    report: &mut Report,
-) -> Result<(), Stop> {
-    let name = Name(program.as_bytes()).to_string();
-    let mut child = Command::new(program)
+/// Starts the command with the list as its standard input.
+fn start(program: &OsString, args: &[OsString], name: &str, list: &File) -> Result<Child, Stop> {
+    Command::new(program)
         .args(args)
         .stdin(list.try_clone().map_err(|e| Stop::io("the temporary file", &e))?)
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|e| cannot_run(program, &name, &e))?;
+        .map_err(|e| cannot_run(program, name, &e))
+}
+
+/// Shows what the command says, and waits. The loaders exit 0 whatever they drop; only a line on their stderr tells.
+fn attend(mut child: Child, name: &str, list: &mut File, verified: bool, report: &mut Report) -> Result<(), Stop> {
     let mut said = 0_u64;
     if let Some(stderr) = child.stderr.take() {
         let mut lines = BufReader::new(stderr);
         let mut line = Vec::new();
-        while lines.read_until(b'\n', &mut line).map_err(|e| Stop::io(&name, &e))? > 0 {
+        while lines.read_until(b'\n', &mut line).map_err(|e| Stop::io(name, &e))? > 0 {
             said += 1;
             // Shown as it is; a stderr of ours that is closed changes nothing about what was loaded.
             let _ = io::stderr().write_all(&line);
@@ -367,7 +364,7 @@ fn start(
     if !status.success() {
         report.finding("command failed", format_args!("{name} ended with {status}: the list may be loaded in part"));
     }
-    tell_what_was_read(&name, list, verified, report)?;
+    tell_what_was_read(name, list, verified, report)?;
     if said > 0 {
         report.finding(
             "command complained",

@@ -99,7 +99,10 @@ impl Renames {
     /// A rename that names nothing is a slip of the pen more often than not.
     fn tell_unmet(&self, what: &str, report: &mut Report) {
         for rename in self.list.iter().filter(|rename| !rename.met) {
-            report.remark(format_args!("no entry has {what} {}", Name(&rename.old)));
+            report.remark(format_args!(
+                "no entry has {what} {}; mbx-parse --summary shows those there are",
+                Name(&rename.old)
+            ));
         }
     }
 }

@@ -167,6 +167,11 @@ pub fn run<F: Filter>(run: Run, filter: &mut F, report: &mut Report) -> Account 
         stream.give_up(&stop);
     }
     stream.report.flush_alike();
+    if stream.account.refused > 0 && !(F::ENDS_PIPE || stream.rejects.is_some() || stream.report.gathers()) {
+        stream.report.remark(
+            "mend what is refused where the list comes from, or set it apart with --reject FILE and go on without it",
+        );
+    }
     stream.account.looks = stream.output.is_none();
     // What a filter that only looks refuses ends nothing.
     let aborted = broken_off || (stream.aborted && stream.output.is_some());
@@ -256,7 +261,10 @@ impl<F: Filter> Running<'_, F> {
             ));
         }
         if self.end.is_none() && (self.heading.sealed || self.ended) {
-            return Err(Stop::Refused("the list has no end mark: it was cut off, or what wrote it died".to_string()));
+            let hint = if self.heading.sealed { "" } else { ". Over ssh: ctl_mboxlist -d && echo '!mbx-end'" };
+            return Err(Stop::Refused(format!(
+                "the list has no end mark: it was cut off, or what wrote it died{hint}"
+            )));
         }
         self.begin()?;
         if self.account.read == 0 && !self.allow_empty {
