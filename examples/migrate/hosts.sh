@@ -84,11 +84,16 @@ copies() {
             here=$(root "$kind-$old" "$OLD_CONF")
             there=$(root "$kind-$new" "$NEW_CONF")
             case $kind in
-            partition) data=$there old_data=$here ;;
+            partition)
+                data=$there old_data=$here
+                mark=$(placed "$here" "$there")
+                ;;
             # What is told to be apart and has the partition's own directory is not apart.
             *)
                 test "$here" != "$old_data" || here=
-                ! test "$there" -ef "$data" || there=
+                test "$there" != "$data" || there=
+                ! test "$there" -ef "$data" ||
+                    die "$NEW_CONF: $kind-$new is the directory of partition-$new by another name: write it alike, or leave it out"
                 ;;
             esac
             case $kind,$here,$there in
@@ -96,12 +101,15 @@ copies() {
                 die "$OLD_CONF: no partition-$old, but the list has mailboxes in it: is it the old host's imapd.conf?" ;;
             partition,*,) die "$NEW_CONF: no partition-$new, which partition $old is to become: see MAP in config.mk" ;;
             *,,) ;;
-            *,,*)
-                if is_in_place "$old_data" "$data"; then mark='='; else mark=-; fi
-                printf 'new\t%s\t%s\t%s\n' $mark "$there" "$new"
-                ;;
+            *,,*) printf 'new\t%s\t%s\t%s\n' "$mark" "$there" "$new" ;;
             *,*,) die "$NEW_CONF: no $kind-$new, but the old host has $kind-$old: declare one" ;;
-            *) printf '%s\t%s\t%s\t%s\n' "$kind" "$here" "$there" "$new" ;;
+            *)
+                # After a rollback the one would be the only place of what the other's copy does not know of.
+                test "$(placed "$here" "$there")" = "$mark" ||
+                    die "partition-$new and $kind-$new: one is the old server's own and the other a copy. Let both be copied," \
+                        "or move $here to $there in a migration of its own"
+                printf '%s\t%s\t%s\t%s\n' "$kind" "$here" "$there" "$new"
+                ;;
             esac
         done
     done <"$W/partitions.new"
@@ -131,6 +139,9 @@ from() { printf '%s%s/' "${OLD:+$OLD:}" "$1"; }
 # An upgrade in place has nothing to copy.
 is_in_place() { test -z "$OLD" && { test "$1" = "$2" || test "$1" -ef "$2"; }; }
 
+# = where it is in place, - where it is copied
+placed() { if is_in_place "$1" "$2"; then echo '='; else echo -; fi; }
+
 # copied: the lines of work/copies that rsync is to work on
 copied() {
     while IFS=$tab read -r kind here there of; do
@@ -138,38 +149,19 @@ copied() {
     done <"$W/copies"
 }
 
-# rsync --delete would remove a directory that lies in one that is copied to, be it a target, a source or another's.
-apart() {
-    test "$COPY" = yes || return 0
-    {
-        copied | cut -f 2,3 | sort -u | while IFS=$tab read -r _ there; do printf 'to\t%s\n' "$(readlink -m "$there")"; done
-        while IFS=$tab read -r kind here there _; do
-            case $kind in new) here=$there ;; *) test -z "$OLD" || continue ;; esac
-            printf 'of\t%s\n' "$(readlink -m "$here")"
-        done <"$W/copies"
-    } | awk -F '\t' '
-        { kind[NR] = $1; dir[NR] = $2 }
-        END {
-            for (i = 1; i <= NR; i++) for (j = 1; j <= NR; j++) {
-                in_it = index(dir[j] "/", dir[i] "/") == 1
-                if (i != j && in_it && (kind[i] == "to" || kind[j] == "to")) { print dir[j] " lies in " dir[i]; exit }
-            }
-        }' >"$W/nested"
-    test ! -s "$W/nested" ||
-        die "$(cat "$W/nested"): rsync --delete would remove the one as it copies to the other. Give each a directory of its own"
-}
-
 # ---------------------------------------------------------------------------------------------------------------------
 # What must move on this host, because the new server looks elsewhere.
+
+# For awk: a field of a tsv file, which is in quotes if it holds some.
+field='function field(text) {
+    if (text ~ /^".*"$/) { text = substr(text, 2, length(text) - 2); gsub(/""/, "\"", text) }
+    return text
+}'
 
 # places REPORT: of the mailboxes that a report of mbx-check-paths names: how to move, directory on the old host, here
 # after the copy, here when the new server starts
 places() {
-    awk -F '\t' -v copies="$W/copies" '
-        function field(text) {    # of a tsv file: in quotes if it holds some
-            if (text ~ /^".*"$/) { text = substr(text, 2, length(text) - 2); gsub(/""/, "\"", text) }
-            return text
-        }
+    awk -F '\t' -v copies="$W/copies" "$field"'
         function below(root, dir) { return index(dir, root "/") == 1 ? substr(dir, length(root) + 2) : "" }
         BEGIN {
             while ((getline line <copies) > 0) {
@@ -208,7 +200,7 @@ users() {
     hashed quotas-there NEW --layout 2.5.17
     if since "$TO" 3 6; then dots=1; else dots=0; fi
     if since "$FROM" 3 6; then dotted=1; else dotted=0; fi
-    awk -F '\t' -v copies="$W/copies" -v dots=$dots -v dotted_only=$dotted '
+    awk -F '\t' -v copies="$W/copies" -v dots=$dots -v dotted_only=$dotted "$field"'
         # /partition/[domain/D/example.com/]L/user/bob
         function take_apart(dir, part) {
             sub(/^\/[^\/]*\//, "", dir); part["domain"] = ""
@@ -231,8 +223,8 @@ users() {
                 if (column[4] == "-") { old[column[1]] = column[2]; new[column[1]] = column[3] }
             }
         }
-        FNR == 1 { file++ }
-        FNR == 1 || $1 ~ /"/ { next }
+        FNR == 1 { file++; next }
+        { for (i = 1; i <= NF; i++) $i = field($i) }
         { name = $1; sub(/^[^!]*!/, "", name) }
         file == 1 { here[$1] = $3; next }
         file == 2 && $1 in here { take_apart(here[$1], was); take_apart($3, will); say("file", "quota", "quota/", name, name) }
@@ -260,12 +252,15 @@ hashed() {
 
 # plan.tsv or night.tsv: everything that must move, without what stays; two mailboxes that would meet are told.
 moves() {
-    { places "$1" && users; } >"$2.new"
+    places "$1" >"$2.new"
+    users >>"$2.new"
     awk -F '\t' '
         $1 == "whole" || $1 == "alone" { is[$3] = 1; if ($3 != $4) shall[$4] = $3 }
         END { for (dir in shall) if (dir in is) { print shall[dir] " -> " dir; exit } }' "$2.new" >"$W/meet"
     test ! -s "$W/meet" ||
         die "$(cat "$W/meet"): another mailbox is there. Keep the old hashing in $NEW_CONF, or rename one of the two"
+    within=$(awk -F '\t' '$1 == "whole" && index($4, $3 "/") == 1 { print $3 " -> " $4; exit }' "$2.new")
+    test -z "$within" || die "$within: that cannot be moved into itself. Keep the old hashing in $NEW_CONF, or rename it"
     mv "$2.new" "$2"
     # Of a user who has files by both names, nobody knows which count.
     awk -F '\t' -v OFS='\t' '$1 == "files" { print $3, $4; if ($4 in is) print is[$4], $3; is[$4] = $3 }' "$2" |

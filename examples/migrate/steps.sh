@@ -6,8 +6,11 @@
 set -eu
 LC_ALL=C
 export LC_ALL
+case $0 in */*) kit=${0%/*} ;; *) kit=. ;; esac
 # shellcheck source-path=SCRIPTDIR
-. "${0%/*}/hosts.sh"
+. "$kit/hosts.sh"
+# shellcheck source-path=SCRIPTDIR
+. "$kit/safe.sh"
 
 # What matters in a log: not what was left out as it was asked for, and not what make load will move; of many the first,
 # and the end.
@@ -27,6 +30,8 @@ take() {
     sh -c "$DUMP" </dev/null >"$W/old.dump.new" ||
         die "the old server's list was not printed: status $? of: $DUMP"
     mv "$W/old.dump.new" "$W/old.dump"
+    # Made of an earlier one, and perhaps under a clock that was ahead.
+    rm -f "$W/final.list" "$W/verified"
     # 1 also tells of refused entries; whether the list is whole stands at its end.
     mbx-parse -v --from "$FROM" --to "$TO" ${DROP:+--drop "$DROP"} --seal --reject "$W/refused.by-release" \
         "$W/old.dump" >"$W/old.list.new" 2>"$W/take.log" || true
@@ -49,8 +54,9 @@ rsyncs() {
 # on_the_old_host KIND DIRECTORY COPY: is it there, and not the place where a disk should be?
 on_the_old_host() {
     # By the words of RSYNC, which may tell how to get there.
-    if $RSYNC --list-only --no-recursive --dirs "$(from "$2")" </dev/null >"$W/listed" 2>"$W/listed.log"; then
-        held=$(awk '/^[-dl]/ && $NF != "." && $NF != "lost+found" { n++ } END { print n + 0 }' "$W/listed")
+    if sh -c "$RSYNC --list-only --no-recursive --dirs $(quoted "$(from "$2")")" </dev/null >"$W/listed" 2>"$W/listed.log"; then
+        # `.', and what a server makes of an empty partition: `stage.'.
+        held=$(awk '/^[-dl]/ && $NF !~ /\.$/ && $NF != "lost+found" { n++ } END { print n + 0 }' "$W/listed")
         test "$held" -gt 0 || is_in_place "$2" "$3" || test -z "$(ls -A "$3" 2>/dev/null)" ||
             die "$(from "$2") is empty, and $3, its copy, is not: is the old host's disk mounted? If it is meant to be empty," \
                 'empty the copy'
@@ -59,14 +65,22 @@ on_the_old_host() {
             "host's disk mounted? Nothing was copied from there" ;;
         partition,0)
             die "$(from "$2") holds no mailbox: is the old host's disk mounted? Nothing was copied from there" ;;
+        archivepartition,0)
+            die "$(from "$2") holds no mail: is the old host's disk mounted? If nothing was ever archived there, take the line" \
+                "out of $OLD_CONF, which is a copy" ;;
         user,0) say "$(from "$2") is empty: users have no subscriptions there, and no \\Seen?" ;;
+        *,0) say "$(from "$2") is empty: no $1 files are copied" ;;
         esac
         return
     fi
     # A server without quotas, domains or scripts has no directories for them.
     case $1 in
     quota | domain | sieve | user)
-        if grep -q 'No such file' "$W/listed.log"; then
+        # That of rsync, not what ssh may say of a directory of its own.
+        if grep -q '^rsync.*No such file or directory (2)' "$W/listed.log"; then
+            test -z "$(find "$3/." -type f 2>/dev/null | head -n 1)" || is_in_place "$2" "$3" ||
+                die "$(from "$2") is not there, and $3, its copy, has files: is the old host's disk mounted? If it is meant to" \
+                    'be gone, empty the copy'
             say "$(from "$2") is not there: no $1 files are copied"
             return 1
         fi
@@ -84,61 +98,18 @@ copy() {
     test -z "$(copied)" || is_the_old_server || stopped
     nobody_lives_here
     mounted
+    claimed
     rsyncs >"$W/rsync.sh"
     while read -r line; do
         # 24: files vanished while they were copied, as they do while the old server runs.
         sh -c "$line" </dev/null || test $? -eq 24 || die "failed: $line"
     done <"$W/rsync.sh"
-    copied | cut -f 3 >"$W/copied"
-}
-
-# Are the disks of this host where they should be?
-mounted() {
-    while IFS=$tab read -r kind _ there _; do
-        case $kind in
-        new | *partition) test -d "$there" || die "$there: is not there. Mount it, or make it if it is to be new" ;;
-        esac
-        case $kind in
-        partition | metapartition)
-            # To where it was copied before.
-            ! grep -qxF "$there" "$W/copied" 2>/dev/null ||
-                test -n "$(find "$there/." ! -name . -prune -type d ! -name lost+found)" ||
-                die "$there held mailboxes at the last rehearsal and is empty now: is the disk mounted?"
-            ;;
-        esac
-    done <"$W/copies"
-}
-
-# Is the list of this host the old server's own, that is upgraded on its host?
-is_the_old_server() { test -z "$OLD" && test "$(db)" -ef "$(db_of "$OLD_CONF")"; }
-
-# A server that lives here already, whose mail a copy would remove. Only its own release can read its list.
-nobody_lives_here() {
-    test -n "$(copied)" && ! is_the_old_server || return 0
-    ! test -e "$(db)" ||
-        die "this host has a list of its own, $(db): the copy would remove the mail of every mailbox in it, and users' files." \
-            'If there is none that anybody wants, move that file away, and make rehearse again'
-}
-
-# Files on a metapartition that only this host has are left of a load that was undone: the next one would not know which
-# count. Or they are another's.
-nothing_left() {
-    test "$COPY" = yes || return 0
-    while IFS=$tab read -r kind mark there of; do
-        test "$kind,$mark" = new,- || continue
-        for top in "$there"/*/; do
-            left=$(filled "$top")
-            test -z "$left" ||
-                die "$left: the old host keeps nothing apart of partition $of, so what is it? Move it away, and make it again"
-        done
-    done <"$W/copies"
-}
-
-# filled DIRECTORY/: the first file of a mailbox in a directory of a root that can hold mailboxes
-filled() {
-    name=${1%/}
-    case ${name##*/} in '*' | *.* | lost+found) return ;; esac
-    find "$1" -type f \( -name 'cyrus.*' -o -name '[0-9]*.' \) | head -n 1
+    copied | while IFS=$tab read -r kind _ there _; do
+        held=no
+        case $kind in *partition) test -z "$(holders "$there")" || held=yes ;; esac
+        printf '%s\t%s\n' "$there" "$held"
+    done >"$W/copied.new"
+    mv "$W/copied.new" "$W/copied"
 }
 
 # The copies that there is something to make of.
@@ -163,7 +134,7 @@ synced() {
     all_copies
     test "$COPY" = yes || { say 'COPY = no: that the whole spool has come is for you to know'; return; }
     mounted
-    rsyncs --dry-run --itemize-changes "--out-format='%i %n%L'" >"$W/rsync.sh"
+    rsyncs --delete --dry-run --itemize-changes "--out-format='%i %n%L'" >"$W/rsync.sh"
     while read -r line; do sh -c "$line" </dev/null || die "failed: $line"; done <"$W/rsync.sh" >"$W/itemized"
     # Without what -v would say.
     grep -E '^([<>ch.][fdLDS]|\*deleting)' "$W/itemized" >"$W/differences" || true
@@ -178,26 +149,27 @@ synced() {
 # ---------------------------------------------------------------------------------------------------------------------
 # The list for the new server.
 
-# make_list FILE: the list through the filters, into FILE if the guard lets it out
+# make_list FILE [OPTION...]: the list through the filters, into FILE if the guard lets it out; options of mbx-check-paths
 make_list() {
-    fill=
-    if since "$TO" 3 6 && ! since "$FROM" 3 6; then fill=--fill; fi
-    if test "$ACL" = no || ! since "$TO" 2 3; then set -- "$1" cat; else
-        case " $ACL " in *' --rfc4314 '*) explicit= ;; *) explicit=--rfc4314 ;; esac
-        set -- "$1" mbx-acl-rewrite $explicit $ACL
-    fi
     list=$1
     shift
+    looks=$*
+    fill=
+    if since "$TO" 3 6 && ! since "$FROM" 3 6; then fill=--fill; fi
+    if test "$ACL" = no || ! since "$TO" 2 3; then set -- cat; else
+        case " $ACL " in *' --rfc4314 '*) explicit= ;; *) explicit=--rfc4314 ;; esac
+        set -- mbx-acl-rewrite $explicit $ACL
+    fi
     shown "$W/take.log" >&2
     baseline=
     test ! -e "$W/rehearsed.list" || baseline="--baseline $W/rehearsed.list --max-lost $MAX_LOST"
     mbx-remap-part $MAP -C "$NEW_CONF" <"$W/old.list" |
         "$@" |
-        mbx-check-paths -C "$NEW_CONF" --old-conf "$OLD_CONF" $fill --max-missing "$MAX_MISSING" \
+        mbx-check-paths -C "$NEW_CONF" --old-conf "$OLD_CONF" $fill $looks --max-missing "$MAX_MISSING" \
             --missing "$W/missing" --reject "$W/refused.by-disk" --report "$W/places.tsv" 2>"$W/check.log" |
         mbx-count-guard --sealed --min "$MIN" $baseline >"$list.new" 2>"$W/guard.log" || {
         { shown "$W/check.log" && cat "$W/guard.log"; } >&2
-        ! grep -q -e '--max-lost' "$W/guard.log" ||
+        ! grep -q -e '--max-lost allows' "$W/guard.log" ||
             say "if these mailboxes of the last rehearsal are meant to be gone: rm $W/rehearsed.list, and make rehearse"
         die 'the list was not let out, see above. Nothing was loaded. Thresholds are in config.mk'
     }
@@ -205,9 +177,12 @@ make_list() {
     for by in release disk; do names "$W/refused.by-$by"; done >"$W/refused"
     test "$(wc -l <"$W/refused")" -le "$MAX_REFUSED" || {
         head -n 20 "$W/refused" >&2
+        allow="or allow MAX_REFUSED = $(wc -l <"$W/refused") in config.mk. "
+        # So many have one reason.
+        test "$(wc -l <"$W/refused")" -le $(($(wc -l <"$W/old.list") / 10)) || allow=
         die "these $(wc -l <"$W/refused") (all in $W/refused) cannot come along, the reasons stand above: rename or mend" \
-            "them on the old server, or allow MAX_REFUSED = $(wc -l <"$W/refused") in config.mk. A file that is damaged only" \
-            'here: remove it, and make rehearse copies it again'
+            "them on the old server${allow:+, }$allow. A file that is damaged only here: remove it, and make rehearse copies it" \
+            'again'
     }
     moves "$W/places.tsv" "$W/night.tsv"
     nothing_left
@@ -219,7 +194,7 @@ make_list() {
 
 # names FILE: of what was set apart, as it came; what is no entry is one that was lost, too
 names() {
-    case $(head -c 1 "$1") in
+    case $(head -n 1 "$1") in
     '{') sed -n 's/^"\(\([^"\\]\|\\.\)*\)".*/\1/p' "$1" ;;
     *) cut -f 1 "$1" ;;
     esac
@@ -241,7 +216,26 @@ metadata() {
 
 half_way() { die 'a load is half way, or done: make load ends it, make rollback undoes it'; }
 
-rehearse() { make_list "$W/rehearsed.list"; }
+# May this host be changed now?
+ready() {
+    test ! -e "$W/undoing" || die 'a rollback is half way: make rollback ends it'
+    both_stopped
+    no_push
+}
+
+rehearse() {
+    no_links
+    no_push
+    make_list "$W/rehearsed.list" --orphans "$W/orphans"
+    writable
+    # The loader of this release, as this user, with this imapd.conf: better now than at night. Beside a server that is to
+    # be upgraded in place nothing is tried.
+    is_the_old_server || {
+        load_into "$(db).rehearsed" "$W/rehearsed.list" ||
+            die "the new server's loader does not take the list, see above; config.mk has CYRUS_BIN, TO, NEW_CONF and CYRUS_USER"
+        $AS_CYRUS rm -f "$(db).rehearsed"
+    }
+}
 
 rehearsed() {
     test ! -e "$W/arranging" || half_way
@@ -252,70 +246,34 @@ rehearsed() {
 
 final() {
     test -e "$W/rehearsed.list" || die 'nothing was rehearsed: make rehearse'
-    stopped
-    no_push
+    ready
     synced
+    no_links
     make_list "$W/final.list"
+    writable
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The load.
 
-# Refuses while a server works on what is to be changed, or would undo it when it starts.
-stopped() {
-    dir=$(root configdirectory "$NEW_CONF")
-    if test -e "$MASTER_PID"; then
-        pid=$(cat "$MASTER_PID") || die "$MASTER_PID: cannot be read: does a master run here?"
-        # Its number may be another's by now.
-        case $(cat "/proc/${pid%%[!0-9]*}/comm" 2>/dev/null) in
-        *master*) die "a master runs here ($MASTER_PID: $pid): stop it" ;;
-        esac
-    fi
-    # Where there is no pid file: a master of this imapd.conf, who listens, and who has the list open?
-    grep -la 'cyr.*master' /proc/[0-9]*/cmdline 2>/dev/null | while IFS=/ read -r _ _ pid _; do
-        tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" >"$W/cmdline" || continue
-        case $(head -n 1 "$W/cmdline") in *cyr*master*) ;; *) continue ;; esac
-        its=$(awk 'its { print; exit } /^-C./ { print substr($0, 3); exit } $0 == "-C" { its = 1 }' "$W/cmdline")
-        # One that is told by where the master was started may be this one.
-        case ${its:=/etc/imapd.conf} in /*) test "$its" -ef "$NEW_CONF" || continue ;; esac
-        echo "$pid"
-    done >"$W/masters"
-    test ! -s "$W/masters" || die "a master runs here with $NEW_CONF, process $(cat "$W/masters"): stop it"
-    socket=$(awk -v dir="$dir/socket/" 'index($8, dir) == 1 { print $8; exit }' /proc/net/unix)
-    test -z "$socket" || die "a server listens at $socket: stop it"
-    open=$(find /proc/[0-9]*/fd -lname "$(readlink -m "$(db)")" 2>/dev/null | head -n 1) || true
-    test -z "$open" || die "process $(echo "$open" | cut -d / -f 3) has $(db) open: stop the server"
-}
-
-# On a back end of a murder that has got another name, ctl_mboxlist -m deletes every local mailbox.
-no_push() {
-    test ! -e "$W/undoing" || die 'a rollback is half way: make rollback ends it'
-    old=$(conf servername "$OLD_CONF")
-    new=$(conf servername "$NEW_CONF")
-    if test -z "$new" || test "$old" != "$new"; then
-        pushes=$(awk '{ sub(/^[ \t]*#.*/, "") } /^[ \t]*START/ { on = 1 } on && /ctl_mboxlist.*[ \t]-[a-z]*m/ { print NR; exit }
-            on && /^[ \t]*}/ { on = 0 }' "$CYRUS_CONF") || die "$CYRUS_CONF: cannot be read; CYRUS_CONF in config.mk tells where it is"
-        test -z "$pushes" ||
-            die "$CYRUS_CONF:$pushes: START runs ctl_mboxlist -m, and servername is '$new' here, '$old' on the old host:" \
-                'mailboxes that the mupdate master knows by the other name would be deleted. Take the line out. When the list' \
-                'is loaded, ctl_mboxlist -m -a gives the master the new name; then put the line back: mbx-migrate(7), A MURDER'
-    fi
-}
-
 # 3.1.9 and later print intermediates only if asked.
 printing() { if since "$TO" 3 2; then echo -dy; else echo -d; fi; }
 
-# Into a database of its own; the server's is not touched.
-aside() {
-    stopped
-    no_push
-    db=$(db)
+# load_into DATABASE LIST
+load_into() {
     eat=
     # A sync for each entry is for a database that is in use; this one is synced once.
     if command -v eatmydata >/dev/null; then eat=eatmydata; fi
-    $AS_CYRUS rm -f "$db.new"
-    ctl="$AS_CYRUS $eat $(quoted "$CYRUS_BIN/ctl_mboxlist") -C $(quoted "$NEW_CONF") -f $(quoted "$db.new")"
-    mbx-count-guard --to "$TO" --min "$MIN" --verify "$ctl $(printing)" "$W/final.list" -- sh -c "exec $ctl -u" ||
+    $AS_CYRUS rm -f "$1"
+    ctl="$AS_CYRUS $eat $(quoted "$CYRUS_BIN/ctl_mboxlist") -C $(quoted "$NEW_CONF") -f $(quoted "$1")"
+    mbx-count-guard --to "$TO" --min "$MIN" --verify "$ctl $(printing)" "$2" -- sh -c "exec $ctl -u"
+}
+
+# Into a database of its own; the server's is not touched.
+aside() {
+    ready
+    db=$(db)
+    load_into "$db.new" "$W/final.list" ||
         die "the load into $db.new failed, see above; $db is as it was. Mend it, and make load again"
     sync "$db.new"
     touch "$W/verified"
@@ -323,8 +281,8 @@ aside() {
 
 # What the new server looks for elsewhere. From here on the copy is not the old server's any more.
 arrange() {
-    stopped
-    no_push
+    ready
+    going_on
     # The list before an earlier load is not the one before this one.
     old=$(db).before
     test -e "$W/arranging" || test ! -e "$old" || $AS_CYRUS mv "$old" "$old.$(date -r "$old" +%Y%m%d%H%M%S)"
@@ -334,37 +292,48 @@ arrange() {
         echo "$COPY" >"$W/undo.copy"
         cp "$W/copies" "$W/undo.copies"
         if test "$COPY" = yes; then copied | cut -f 3; fi >"$W/undo.again"
+        touch "$W/arranging"
     fi
-    touch "$W/arranging"
     awk -F '\t' -v OFS='\t' '$3 != $4 { print $1, $3, $4 }' "$W/night.tsv" >"$W/moves.tsv"
     move "$W/moves.tsv" >>"$W/journal" ||
         die "a directory could not be moved, see above: mend it, and make load again ($W/moves.sh)"
-    test -z "$(conf metapartition_files "$NEW_CONF")" || touch "$W/metadata.moved"
     metadata --layout "$TO" <"$W/final.list"
     touch "$W/arranged"
 }
 
 # move TABLE: how, where it is, where it shall be
 move() {
-    {
-        cat "${0%/*}/move.sh"
-        sort -t "$tab" -k 2 "$1" | awk -F '\t' -v q="'" '
+    # Whoever asks whether this fails takes set -e away from it.
+    sort -t "$tab" -k 2 "$1" >"$W/moves.sorted" && {
+        cat "$kit/move.sh" && awk -F '\t' -v q="'" '
             function quoted(text,   n, i, part, out) {
                 n = split(text, part, q); out = part[1]
                 for (i = 2; i <= n; i++) out = out q "\\" q q part[i]
                 return q out q
             }
-            { print $1, quoted($2), quoted($3) }'
-    } >"$W/moves.sh"
-    $AS_CYRUS sh <"$W/moves.sh"
+            { print $1, quoted($2), quoted($3) }' "$W/moves.sorted"
+    } >"$W/moves.sh" && $AS_CYRUS sh <"$W/moves.sh"
+}
+
+# A load that was stopped goes on with the list and the copy of when it began.
+going_on() {
+    test -e "$W/arranging" && test "$W/make.pid" -nt "$W/arranging" || return 0
+    say "goes on with the list and the copy of $(date -r "$W/old.dump" '+%F %T'): what the old server got since is not in them"
+    if sh -c "$DUMP" </dev/null >"$W/old.dump.now"; then
+        cmp -s "$W/old.dump.now" "$W/old.dump" ||
+            die 'the old server has another list by now, so it has been started since. Stop it, make rollback, make rehearse, and' \
+                'make load'
+    else
+        say "the old server's list was not printed, status $? of: $DUMP. Whether it was started since is for you to know"
+    fi
 }
 
 switch() {
-    stopped
-    no_push
+    ready
     db=$(db)
     # Killed behind the rename, there is nothing more to switch to.
     if test -e "$db.new"; then
+        going_on
         if test -e "$db" && test ! -e "$db.before"; then $AS_CYRUS ln "$db" "$db.before"; fi
         $AS_CYRUS mv "$db.new" "$db"
         sync "$db"
@@ -385,13 +354,15 @@ loaded() {
 }
 
 verify() {
+    test -e "$W/switched" || die 'nothing was loaded, or not to the end: make load'
     verified
     say "verified: the server's list is what was meant, and every mailbox is where the server looks"
 }
 
 # The server's own list is what was meant, and every mailbox is where it will look.
 verified() {
-    test -e "$W/final.list" || die 'nothing was loaded: make load'
+    # Where there is none ctl_mboxlist would make one.
+    test -e "$(db)" || die "$(db) was loaded, and is not there any more"
     # With cyrus.index, where the list has its uidvalidity.
     fill=
     if since "$TO" 3 6; then fill=--fill; fi
@@ -406,10 +377,11 @@ verified() {
 }
 
 rollback() {
-    stopped
+    both_stopped
     test -e "$W/arranging" || test -e "$W/undoing" || die "nothing was loaded, as far as $W/ tells: there is nothing to undo"
     test -e "$W/undo.db" || die "$W/ does not tell what was loaded: it is another kit's, or not all of it is there"
     db=$(cat "$W/undo.db")
+    closed "$db"
     # Killed anywhere in here, it goes on when it is run again, and no load comes between.
     touch "$W/undoing"
     if test -e "$W/switched" || { test -e "$W/arranged" && test ! -e "$db.new"; } || test -e "$W/list.out"; then
@@ -430,7 +402,7 @@ rollback() {
     $AS_CYRUS rm -f "$db.new"
     move_back
     set_aside
-    rm -f "$W/arranging" "$W/final.list" "$W/list.out" "$W/journal" "$W/metadata.moved"
+    rm -f "$W/arranging" "$W/final.list" "$W/list.out" "$W/journal"
     rm -f "$W/undoing"
 }
 
@@ -445,14 +417,17 @@ move_back() {
         }' "$W/journal" >"$W/back.tsv"
     move "$W/back.tsv" >/dev/null ||
         die "a directory could not be moved back, see above: mend it, and make rollback again ($W/moves.sh)"
-    stays=$(awk -F '\t' -v again="$W/undo.again" '
+    awk -F '\t' -v again="$W/undo.again" '
         BEGIN { while ((getline line <again) > 0) copied[line] }
-        $1 == "new" && $2 == "=" || $1 == "partition" && !($3 in copied) { print $3; exit }' "$W/undo.copies")
-    if test -n "$stays" && test -e "$W/metadata.moved"; then
-        say "what metapartition_files names may have been moved to the metapartitions of $stays, and stays there, as does mail" \
-            'that was archived since: the old server does not find it. Bring the spool again, or move these files back,' \
-            'before it starts'
-    fi
+        $1 == "new" && $2 == "=" || ($1 == "metapartition" || $1 == "archivepartition") && !($3 in copied) { print $3 }
+    ' "$W/undo.copies" | sort -u | while read -r there; do
+        left=
+        for top in "$there"/*/; do left=${left:-$(filled "$top")}; done
+        test -z "$left" || printf '%s\n' "$there"
+    done >"$W/stays"
+    test ! -s "$W/stays" ||
+        say "what the load moved to metapartitions, and mail that was archived since, stays there: $(tr '\n' ' ' <"$W/stays"). If the" \
+            'old server does not look there, bring the spool again, or move these files back, before it starts'
 }
 
 # What the load, and the server since, have put where the old host has nothing. In place it is the only copy.
@@ -485,12 +460,14 @@ plan() {
     shown "$W/take.log"
     printf '\n== What is copied; what the old host does not have is removed from this one\n'
     rsyncs
-    mbx-remap-part -q $MAP -C "$NEW_CONF" <"$W/old.list" |
+    mbx-remap-part $MAP -C "$NEW_CONF" <"$W/old.list" 2>"$W/remap.log" |
         mbx-check-paths -nq -C "$NEW_CONF" --old-conf "$OLD_CONF" --report "$W/plan.places.tsv" \
             --reject "$W/refused.by-disk" 2>"$W/plan.log" | tail -n 1 | grep -q '^!mbx-end' || {
-        cat "$W/plan.log" >&2
+        cat "$W/remap.log" "$W/plan.log" >&2
         die 'the list, MAP and the two imapd.conf do not fit, see above'
     }
+    # Of a name in MAP that nothing has.
+    sed '$d' "$W/remap.log"
     moves "$W/plan.places.tsv" "$W/plan.tsv"
     printf '\n== What will be in another directory (all in %s)\n' "$W/moves"
     awk -F '\t' '$2 != $4 { print $2 " -> " $4 }' "$W/plan.tsv" >"$W/moves"
@@ -542,8 +519,15 @@ root | "$CYRUS_USER") ;;
 *) die "run make as root or as $CYRUS_USER: nobody else can read the spool and write the list" ;;
 esac
 for word in $RSYNC; do
-    case $word in --quiet | -[!-]*q* | -q) die "RSYNC = $RSYNC: without $word; what rsync says tells whether the copy is whole" ;; esac
+    case $word in
+    --quiet | -[!-]*q* | -q) die "RSYNC = $RSYNC: without $word; what rsync says tells whether the copy is whole" ;;
+    --dry-run | -[!-e]*n* | -n) die "RSYNC = $RSYNC: without $word, or nothing is copied" ;;
+    esac
 done
+case $MASTER_PID in /*) ;; *) die "MASTER_PID is a file, not '$MASTER_PID': see config.mk" ;; esac
+case ${OLD##*@} in
+localhost | 127.* | "$(uname -n)") die "OLD = $OLD is this host: leave it empty, so that what is in place is not copied over" ;;
+esac
 case $COPY in yes | no) ;; *) die "COPY is yes or no, not $COPY: see config.mk" ;; esac
 
 # A second make here would take a list while the first loads it. The make that works here leaves its number; one that
@@ -553,7 +537,10 @@ for file in "$W" "$W/make.pid" "$W/lock"; do
     test ! -e "$file" || test -w "$file" ||
         die "$W/ is not $(id -un)'s: run make as the user who began, or give it over: chown -R $(id -un) $W"
 done
+tries=
 until (set -C && echo "$PPID" >"$W/make.pid") 2>/dev/null; do
+    case $tries in xxx) die "$W/make.pid cannot be written: is the disk full?" ;; esac
+    tries=x$tries
     other=$(cat "$W/make.pid")
     test "$other" != "$PPID" || break
     # One that has ended and that nobody has asked how (Z) works no more.
