@@ -154,6 +154,9 @@ pub fn header_of(headers: &[Root<'_>], dir: &[u8], buffer: &mut Vec<u8>) -> Resu
     Ok(Ok(header))
 }
 
+const NO_INDEX: &str =
+    "the server could not open the mailbox; is it kept apart, and metapartition_files of -C has no word index?";
+
 /// The same of cyrus.index, and whether it is in the first of the roots.
 pub fn index_of(
     indexes: &[Root<'_>],
@@ -161,7 +164,7 @@ pub fn index_of(
     buffer: &mut Vec<u8>,
 ) -> Result<Result<(Index, bool), Refusal>, Stop> {
     let Some((path, rest)) = read(indexes, dir, "cyrus.index", Index::HEAD as u64, buffer)? else {
-        return Ok(Err(Refusal::with("no cyrus.index to fill from", "the server could not open the mailbox")));
+        return Ok(Err(Refusal::with("no cyrus.index to fill from", NO_INDEX)));
     };
     let index = match Index::read(buffer) {
         Ok(index) if index.minor < MINOR => {

@@ -114,6 +114,16 @@ copies() {
         done
     done <"$W/partitions.new"
     mv "$W/partitions.new" "$W/partitions"
+    kept=" $(conf metapartition_files "$NEW_CONF" | tr '\t' ' ') "
+    for word in $(conf metapartition_files "$OLD_CONF"); do
+        # The others are made anew, or hold nothing.
+        case $word,$kept in
+        header,*' header '* | index,*' index '* | annotations,*' annotations '* | dav,*' dav '*) ;;
+        header,* | index,* | annotations,* | dav,*)
+            die "$NEW_CONF: metapartition_files has no word $word, which $OLD_CONF has: the new server would not find what is" \
+                'kept apart there. Add it' ;;
+        esac
+    done
     here=$(root configdirectory "$OLD_CONF")
     there=$(root configdirectory "$NEW_CONF")
     for kind in user quota domain; do
@@ -198,9 +208,10 @@ users() {
     # A quota is found by the name as it stands, on 3.6.1 too: carol^smith has another letter there than her files.
     hashed quotas-here OLD --layout 2.5.17
     hashed quotas-there NEW --layout 2.5.17
+    : >"$W/known"
     if since "$TO" 3 6; then dots=1; else dots=0; fi
     if since "$FROM" 3 6; then dotted=1; else dotted=0; fi
-    awk -F '\t' -v copies="$W/copies" -v dots=$dots -v dotted_only=$dotted "$field"'
+    awk -F '\t' -v copies="$W/copies" -v known="$W/known" -v dots=$dots -v dotted_only=$dotted "$field"'
         # /partition/[domain/D/example.com/]L/user/bob
         function take_apart(dir, part) {
             sub(/^\/[^\/]*\//, "", dir); part["domain"] = ""
@@ -215,6 +226,7 @@ users() {
             root = was["domain"] == "" || kind == "sieve" ? kind : "domain"
             is = under(kind, was["domain"], between) was["letter"] is
             shall = under(kind, will["domain"], between) will["letter"] shall
+            if (kind == "user" && root in new) print new[root] is >known
             if (root in old && is != shall) print how, old[root] is, new[root] is, new[root] shall
         }
         BEGIN {
@@ -250,6 +262,18 @@ hashed() {
         "$W/old.list" >/dev/null 2>"$W/hashed.log" || test $? -eq 1 || { cat "$W/hashed.log" >&2; die 'see above'; }
 }
 
+# Files of users whom the list does not have: nobody tells where they shall be.
+strangers() {
+    while IFS=$tab read -r kind _ there _; do
+        case $kind in user | domain) test ! -d "$there" || find "$there" -type f '(' -name '*.seen' -o -name '*.sub' ')' ;; esac
+    done <"$W/copies" | awk -v known="$W/known" '
+        BEGIN { while ((getline line <known) > 0) users[line] }
+        { user = $0; sub(/\.[^.\/]*$/, "", user); if (!(user in users)) print }' >"$W/strangers"
+    test ! -s "$W/strangers" ||
+        say "$(wc -l <"$W/strangers") files of users without an INBOX in the list stay where they are, and the new server may look" \
+            "elsewhere (all in $W/strangers)"
+}
+
 # plan.tsv or night.tsv: everything that must move, without what stays; two mailboxes that would meet are told.
 moves() {
     places "$1" >"$2.new"
@@ -262,6 +286,7 @@ moves() {
     within=$(awk -F '\t' '$1 == "whole" && index($4, $3 "/") == 1 { print $3 " -> " $4; exit }' "$2.new")
     test -z "$within" || die "$within: that cannot be moved into itself. Keep the old hashing in $NEW_CONF, or rename it"
     mv "$2.new" "$2"
+    ! grep -q '^files' "$2" || strangers
     # Of a user who has files by both names, nobody knows which count.
     awk -F '\t' -v OFS='\t' '$1 == "files" { print $3, $4; if ($4 in is) print is[$4], $3; is[$4] = $3 }' "$2" |
         while IFS=$tab read -r one other; do

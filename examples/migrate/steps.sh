@@ -239,6 +239,9 @@ rehearse() {
 
 rehearsed() {
     test ! -e "$W/arranging" || half_way
+    test ! -s "$W/orphans" ||
+        say "$(names "$W/orphans" | wc -l) mailboxes are on the copy and in no entry ($W/orphans): what DROP leaves out and what is" \
+            'refused, or the list was cut off, or they were lost before'
     say "rehearsed: $W/rehearsed.list is what would be loaded. $(told)." \
         "make load moves $(awk -F '\t' '$3 != $4' "$W/night.tsv" | wc -l) directories and files, if they are there" \
         "($W/night.tsv)"

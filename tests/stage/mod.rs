@@ -3,6 +3,7 @@
 #![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod cyrus;
+pub mod hosts;
 
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
