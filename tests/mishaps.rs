@@ -415,3 +415,212 @@ fn what_the_new_server_cannot_hold_is_named() {
     hosts.set("MAX_REFUSED = 1\n");
     hosts.fails("rehearse", &["shared.acl.a10\n", "on the old server, or allow MAX_REFUSED = 2"]);
 }
+
+/// The old server is one of this host, too, if its disks are.
+#[test]
+fn nothing_is_moved_beside_the_old_server() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    hosts.make("rehearse").expect(0);
+    let list = hosts.old.write("conf/mailboxes.db", "the old one");
+    let held = std::fs::File::open(&list).unwrap();
+    hosts.make("rehearse").expect(0);
+    hosts.fails("load", &["has ", "conf/mailboxes.db open: stop the server"]);
+    drop(held);
+    let socket = hosts.old.path().join("conf/socket");
+    std::fs::create_dir(&socket).unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(socket.join("lmtp")).unwrap();
+    hosts.fails("load", &["a server listens at ", "socket/lmtp: stop it"]);
+    drop(socket);
+    // A name that is a pattern elsewhere, and one that a blank ends.
+    let odd = hosts.new.path().join("conf/a [1] \\ list.db");
+    let conf = String::from_utf8(hosts.new.read("new.conf")).unwrap();
+    hosts.new.write("new.conf", format!("{conf}mboxlist_db_path: {}\n", odd.display()));
+    std::fs::write(&odd, "").unwrap();
+    let held = std::fs::File::open(&odd).unwrap();
+    hosts.fails("load", &["list.db open: stop the server"]);
+    drop(held);
+    std::fs::remove_file(&odd).unwrap();
+    hosts.new.write("new.conf", conf);
+    hosts.make("load").expect(0);
+    // What is undone is what was loaded, wherever the list is by now.
+    let held = std::fs::File::open(hosts.new.path().join("conf/mailboxes.db")).unwrap();
+    let conf = String::from_utf8(hosts.new.read("new.conf")).unwrap();
+    hosts.new.write("new.conf", format!("{conf}mboxlist_db_path: {}\n", odd.display()));
+    hosts.fails("rollback", &["conf/mailboxes.db open: stop the server"]);
+    drop(held);
+    hosts.make("rollback").expect(0);
+}
+
+/// By whatever name a master was started, and with whatever copy of the imapd.conf.
+#[test]
+fn a_master_of_the_same_configdirectory_is_seen() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    hosts.make("rehearse load").expect(0);
+    let copy = hosts.new.write("copy.conf", hosts.new.read("new.conf"));
+    // What is read there are the arguments.
+    let called = |name: &str, conf: &str| {
+        let mut shell = Command::new("sh");
+        shell.arg0(name).args(["-c", "read line", "-C", conf]).stdin(std::process::Stdio::piped());
+        shell.spawn().unwrap()
+    };
+    let mut master = called("/opt/libexec/master", &copy);
+    hosts.fails("rollback", &["a master runs here with", "stop it"]);
+    drop(master.stdin.take());
+    master.wait().unwrap();
+    // postfix has a master, too, and tells no configuration.
+    let mut postfix = called("/usr/lib/postfix/sbin/master", &copy);
+    hosts.make("rollback").expect(0);
+    drop(postfix.stdin.take());
+    postfix.wait().unwrap();
+}
+
+/// What would go wrong at night goes wrong in the rehearsal.
+#[test]
+fn the_loader_is_rehearsed() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    for (settings, says) in [
+        ("CYRUS_BIN = /nonexistent\n", "/nonexistent/ctl_mboxlist"),
+        ("CYRUS_CONF = /nonexistent\n", "CYRUS_CONF in config.mk tells where it is"),
+        ("MASTER_PID =\n", "MASTER_PID is a file"),
+    ] {
+        let config = hosts.new.read("kit/config.mk");
+        hosts.set(settings);
+        hosts.fails("rehearse", &[says]);
+        hosts.new.write("kit/config.mk", config);
+    }
+    hosts.make("rehearse").expect(0);
+    assert!(!hosts.new.path().join("conf/mailboxes.db.rehearsed").exists());
+    assert!(!hosts.new.path().join("conf/mailboxes.db").exists());
+    // To look makes no list either.
+    for goal in ["verify", "rollback"] {
+        hosts.fails(goal, &["nothing was loaded"]);
+    }
+    assert!(!hosts.new.path().join("conf/mailboxes.db").exists());
+    let flags = hosts.make("-i load");
+    assert!(flags.status != 0 && flags.err.contains("without -i"), "{}", flags.tell());
+    let flags = hosts.make("--touch load");
+    assert!(flags.status != 0 && flags.err.contains("without -i and -t"), "{}", flags.tell());
+    hosts.make("--no-print-directory load").expect(0);
+}
+
+/// A load that was stopped takes the list of when it began, so nobody may have used the old server since.
+#[test]
+fn a_load_that_goes_on_asks_whether_the_old_server_was_started() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[("hashimapspool: no\n", "hashimapspool: yes\n")]) else { return };
+    for spool in [&hosts.new, &hosts.old] {
+        std::fs::create_dir_all(spool.path().join("spool/1")).unwrap();
+        std::fs::write(spool.path().join("spool/1/b"), "in the way of b/user/bob").unwrap();
+    }
+    hosts.new.sh("echo \"$PWD/spool/1\tno\" >>kit/copied; mkdir -p kit/work; mv kit/copied kit/work/copied").expect(0);
+    hosts.make("rehearse").expect(0);
+    hosts.fails("load", &["a directory could not be moved"]);
+    let list = hosts.old.read("old.dump");
+    hosts.old.write("old.dump", [&list[..], b"user.later\t1\tlater\tlrswipcda\t\n"].concat());
+    std::fs::remove_file(hosts.new.path().join("spool/1/b")).unwrap();
+    hosts.fails("load", &["goes on with the list and the copy of ", "the old server has another list by now"]);
+    hosts.old.write("old.dump", list);
+    hosts.make("load").expect(0).says("what the old server got since is not in them");
+    assert_eq!(hosts.every_mailbox_opens(), 100);
+}
+
+/// A mailbox like user.bob, of another uniqueid.
+fn another_bob(hosts: &Hosts, dir: &str, uniqueid: &str) {
+    let made = format!(
+        "mkdir -p '{dir}' && find spool/1/user/bob -maxdepth 1 -type f -exec cp -p -t '{dir}' {{}} + && \
+         sed -i 's/74b516a56b04488f/{uniqueid}/' '{dir}/cyrus.header'"
+    );
+    hosts.old.sh(&made).expect(0);
+    cyrus::hand_over(hosts.old.path());
+}
+
+/// A clock that was ahead makes no list of an earlier night the newest.
+#[test]
+fn a_list_of_an_earlier_night_is_not_loaded() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    hosts.make("rehearse").expect(0);
+    let config = hosts.new.read("kit/config.mk");
+    hosts.set("CYRUS_BIN = /nonexistent\n");
+    hosts.fails("load", &["/nonexistent/ctl_mboxlist"]);
+    hosts.new.sh("cd kit/work && touch -d '+1 hour' final.list && cp -p final.list verified").expect(0);
+    hosts.new.write("kit/config.mk", config);
+    let list = hosts.old.read("old.dump");
+    hosts.old.write("old.dump", [&list[..], b"user.bob.new\t1\tbob\tlrswipcda\t\n"].concat());
+    another_bob(&hosts, "spool/1/user/bob/new", "74b516a56b044890");
+    hosts.make("rehearse").expect(0);
+    hosts.make("load").expect(0);
+    assert!(hosts.list().contains_key("user.bob.new"));
+}
+
+/// What fails in the middle of a step fails the step.
+#[test]
+fn a_tool_that_fails_is_not_taken_for_nothing_to_do() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[("fulldirhash: no\n", "fulldirhash: yes\n")]) else { return };
+    hosts.make("rehearse").expect(0);
+    hosts
+        .new
+        .sh("mkdir bin && printf '#!/bin/sh\\ncase $* in *-k*) exit 2 ;; esac; exec /usr/bin/sort \"$@\"\\n' >bin/sort")
+        .expect(0);
+    hosts.new.sh("chmod 755 bin/sort && chmod 755 bin").expect(0);
+    let ran = hosts.new.sh("cd kit && PATH=$PWD/../bin:$PATH make load");
+    assert!(ran.status != 0 && ran.err.contains("a directory could not be moved"), "{}", ran.tell());
+    hosts.make("load").expect(0);
+    assert_eq!(hosts.new.read("conf/user/L/alice.seen"), b"of alice");
+    // The scripts can be asked from where they are.
+    let said = hosts.new.sh("cd kit && W=work sh steps.sh conf partition-1 old.conf").expect(0).out;
+    assert_eq!(String::from_utf8(said).unwrap().trim(), hosts.old.file("spool/1"));
+}
+
+#[test]
+fn what_stays_behind_is_named() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[("fulldirhash: no\n", "fulldirhash: yes\n")]) else { return };
+    hosts.old.sh("mkdir -p conf/user/b && touch conf/user/b/boss.sub conf/user/b/bob.sub").expect(0);
+    // Cut off at the end of a line, two that are no entry, and a name in MAP that nothing has.
+    let list = String::from_utf8(hosts.old.read("old.dump")).unwrap();
+    let cut: String =
+        list.lines().filter(|line| !line.starts_with("user.bob.")).map(|line| format!("{line}\n")).collect();
+    let lost = list.lines().count() - cut.lines().count();
+    assert!(lost > 0);
+    hosts.old.write("old.dump", cut.replacen("shared\t", "{\n{oops\nshared\t", 1));
+    cyrus::hand_over(hosts.old.path());
+    hosts.set("MAP = default=3 0=4 nosuch=1\nMAX_REFUSED = 10\nMIN = 50\n");
+    let plan = hosts.make("plan").expect(0);
+    assert!(String::from_utf8_lossy(&plan.out).contains("no entry has partition nosuch"), "{}", plan.tell());
+    hosts
+        .make("rehearse")
+        .expect(0)
+        .says("1 files of users without an INBOX")
+        .says("mailboxes are on the copy and in no entry");
+    let strangers = hosts.new.read("kit/work/strangers");
+    assert!(strangers.ends_with(b"conf/user/b/boss.sub\n"));
+    let refused = String::from_utf8(hosts.new.read("kit/work/refused")).unwrap();
+    assert!(refused.lines().any(|line| line == "{") && refused.lines().any(|line| line == "{oops"), "{refused}");
+    let orphans = hosts.new.read("kit/work/orphans");
+    let orphans = String::from_utf8_lossy(&orphans).matches("\"name\": \"user.bob.").count();
+    assert_eq!(orphans, lost);
+    // An INBOX with a quote has users' files as others do, and a mailbox cannot be moved into itself.
+    hosts.old.write("old.dump", list.clone() + "user.q\"u\t1\tbob\tlrswipcda\t\n");
+    hosts.old.sh("mkdir conf/user/q; echo his >'conf/user/q/q\"u.sub'").expect(0);
+    another_bob(&hosts, "spool/1/user/q\"u", "74b516a56b044890");
+    hosts.make("rehearse load").expect(0);
+    let moved = hosts.new.sh("find conf/user -name 'q\"u.sub'").expect(0).out;
+    assert!(!moved.is_empty() && !moved.starts_with(b"conf/user/q/"), "{}", String::from_utf8_lossy(&moved));
+    hosts.make("rollback").expect(0);
+    hosts.old.write("old.dump", list + "z.z\t1\tbob\tlrswipcda\t\n");
+    another_bob(&hosts, "spool/1/z/z", "74b516a56b044891");
+    let conf = String::from_utf8(hosts.new.read("new.conf")).unwrap();
+    hosts
+        .new
+        .write("new.conf", conf.replace("hashimapspool: no", "hashimapspool: yes").replace("fulldirhash: yes\n", ""));
+    hosts.fails("rehearse", &["that cannot be moved into itself"]);
+}
+
+/// The new server would not look for them there.
+#[test]
+fn what_is_kept_apart_no_more_is_refused() {
+    let Some(hosts) = Hosts::of("2.3.7", "meta2", &[]) else { return };
+    let conf = String::from_utf8(hosts.new.read("new.conf")).unwrap();
+    let words = conf.lines().find(|line| line.starts_with("metapartition_files:")).unwrap();
+    assert!(words.contains("index"));
+    hosts.new.write("new.conf", conf.replace(words, "metapartition_files: cache"));
+    hosts.fails("plan", &["metapartition_files has no word index", "Add it"]);
+}

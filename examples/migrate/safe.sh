@@ -58,11 +58,12 @@ closed() {
 
 # On a back end of a murder that has got another name, ctl_mboxlist -m deletes every local mailbox.
 no_push() {
+    test -r "$CYRUS_CONF" || die "$CYRUS_CONF: cannot be read; CYRUS_CONF in config.mk tells where it is"
     old=$(conf servername "$OLD_CONF")
     new=$(conf servername "$NEW_CONF")
     if test -z "$new" || test "$old" != "$new"; then
         pushes=$(awk '{ sub(/^[ \t]*#.*/, "") } /^[ \t]*START/ { on = 1 } on && /ctl_mboxlist.*[ \t]-[a-z]*m/ { print NR; exit }
-            on && /^[ \t]*}/ { on = 0 }' "$CYRUS_CONF") || die "$CYRUS_CONF: cannot be read; CYRUS_CONF in config.mk tells where it is"
+            on && /^[ \t]*}/ { on = 0 }' "$CYRUS_CONF")
         test -z "$pushes" ||
             die "$CYRUS_CONF:$pushes: START runs ctl_mboxlist -m, and servername is '$new' here, '$old' on the old host:" \
                 'mailboxes that the mupdate master knows by the other name would be deleted. Take the line out. When the list' \

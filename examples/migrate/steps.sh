@@ -174,7 +174,7 @@ make_list() {
         die 'the list was not let out, see above. Nothing was loaded. Thresholds are in config.mk'
     }
     { shown "$W/check.log" && cat "$W/guard.log"; } >&2
-    for by in release disk; do names "$W/refused.by-$by"; done >"$W/refused"
+    { names "$W/refused.by-release" "$FROM" && names "$W/refused.by-disk" "$TO"; } >"$W/refused"
     test "$(wc -l <"$W/refused")" -le "$MAX_REFUSED" || {
         head -n 20 "$W/refused" >&2
         allow="or allow MAX_REFUSED = $(wc -l <"$W/refused") in config.mk. "
@@ -192,18 +192,15 @@ make_list() {
     mv "$list.new" "$list"
 }
 
-# names FILE: of what was set apart, as it came; what is no entry is one that was lost, too
+# names FILE RELEASE: of what was set apart, as it came; what is no entry is one that was lost, too
 names() {
-    case $(head -n 1 "$1") in
-    '{') sed -n 's/^"\(\([^"\\]\|\\.\)*\)".*/\1/p' "$1" ;;
-    *) cut -f 1 "$1" ;;
-    esac
+    if since "$2" 3 6; then sed -n 's/^"\(\([^"\\]\|\\.\)*\)".*/\1/p' "$1"; else cut -f 1 "$1"; fi
 }
 
 # How many came along, and who did not.
 told() {
     echo "$(tail -n 1 "$W/guard.log" | sed 's/^.* in, \([0-9,]*\) out.*/\1/') mailboxes come along; refused:" \
-        "$(wc -l <"$W/refused") ($W/refused), without cyrus.header: $(names "$W/missing" | wc -l) ($W/missing)"
+        "$(wc -l <"$W/refused") ($W/refused), without cyrus.header: $(names "$W/missing" "$TO" | wc -l) ($W/missing)"
 }
 
 # metadata OPTION...: what metapartition_files wants apart; the list is on standard input
@@ -240,7 +237,7 @@ rehearse() {
 rehearsed() {
     test ! -e "$W/arranging" || half_way
     test ! -s "$W/orphans" ||
-        say "$(names "$W/orphans" | wc -l) mailboxes are on the copy and in no entry ($W/orphans): what DROP leaves out and what is" \
+        say "$(names "$W/orphans" "$TO" | wc -l) mailboxes are on the copy and in no entry ($W/orphans): what DROP leaves out and what is" \
             'refused, or the list was cut off, or they were lost before'
     say "rehearsed: $W/rehearsed.list is what would be loaded. $(told)." \
         "make load moves $(awk -F '\t' '$3 != $4' "$W/night.tsv" | wc -l) directories and files, if they are there" \
