@@ -79,6 +79,7 @@ copies() {
     twice=$(cut -f 2 "$W/partitions.new" | sort | uniq -d | head -n 1)
     test -z "$twice" ||
         die "MAP makes $twice of more than one partition: rsync --delete would remove the one as it copies the other"
+    kept_apart=
     while IFS=$tab read -r old new; do
         for kind in partition metapartition archivepartition; do
             here=$(root "$kind-$old" "$OLD_CONF")
@@ -96,6 +97,7 @@ copies() {
                     die "$NEW_CONF: $kind-$new is the directory of partition-$new by another name: write it alike, or leave it out"
                 ;;
             esac
+            case $kind,$here in metapartition,?*) kept_apart=yes ;; esac
             case $kind,$here,$there in
             partition,,*)
                 die "$OLD_CONF: no partition-$old, but the list has mailboxes in it: is it the old host's imapd.conf?" ;;
@@ -115,7 +117,7 @@ copies() {
     done <"$W/partitions.new"
     mv "$W/partitions.new" "$W/partitions"
     kept=" $(conf metapartition_files "$NEW_CONF" | tr '\t' ' ') "
-    for word in $(conf metapartition_files "$OLD_CONF"); do
+    for word in ${kept_apart:+$(conf metapartition_files "$OLD_CONF")}; do
         # The others are made anew, or hold nothing.
         case $word,$kept in
         header,*' header '* | index,*' index '* | annotations,*' annotations '* | dav,*' dav '*) ;;

@@ -174,7 +174,8 @@ make_list() {
         die 'the list was not let out, see above. Nothing was loaded. Thresholds are in config.mk'
     }
     { shown "$W/check.log" && cat "$W/guard.log"; } >&2
-    { names "$W/refused.by-release" "$FROM" && names "$W/refused.by-disk" "$TO"; } >"$W/refused"
+    names "$W/refused.by-release" "$FROM" >"$W/refused"
+    names "$W/refused.by-disk" "$TO" >>"$W/refused"
     test "$(wc -l <"$W/refused")" -le "$MAX_REFUSED" || {
         head -n 20 "$W/refused" >&2
         allow="or allow MAX_REFUSED = $(wc -l <"$W/refused") in config.mk. "
