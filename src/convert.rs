@@ -8,7 +8,7 @@ use crate::changes::Changes;
 use crate::dialect::{json, text};
 use crate::entry::{Entry, Kind, Member, Span};
 use crate::jmap_id;
-use crate::loader::Loader;
+use crate::loader::{END_XFER, Loader};
 use crate::mbtype::Mbtype;
 use crate::outcome::{Name, Refusal, Report};
 use crate::partition;
@@ -353,7 +353,9 @@ impl Converter {
             return Err(Refusal::with("type that the target does not have", detail));
         }
         self.loader.takes_type(entry, mbtype)?;
-        if kind == Kind::Remote && entry.server().is_none() {
+        // One that was moving when the server stopped: up to 2.4 its place was the other server's, too.
+        let bare = mbtype.has(Mbtype::MOVING) && partition::must_be_server(entry.partition());
+        if (kind == Kind::Remote || bare) && entry.server().is_none() {
             self.refuse_bare_server(entry)?;
         }
         let converts = to != entry.dialect || to == Dialect::Json;
@@ -367,18 +369,21 @@ impl Converter {
     /// A remote entry without `!`: up to 2.4 the place is the server, from 2.5 on the partition, the server left out.
     fn refuse_bare_server(&self, entry: &Entry<'_>) -> Result<(), Refusal> {
         let to_split = self.to.since(v(2, 5, 0));
-        let kind = "remote mailbox without server!partition";
+        let (kind, way_out) = match entry.kind() {
+            Kind::Remote => ("remote mailbox without server!partition", "--drop remote"),
+            _ => ("moving mailbox without server!partition", END_XFER),
+        };
         match &self.from {
             _ if entry.server().is_some() => Ok(()),
             _ if self.dialect == Dialect::Json => {
-                Err(Refusal::with(kind, format!("{} would look for it here; --drop remote", self.to)))
+                Err(Refusal::with(kind, format!("{} would look for it here; {way_out}", self.to)))
             }
             Some(from) if from.since(v(2, 5, 0)) && !to_split => {
-                Err(Refusal::with(kind, format!("{from} left the server out; --drop remote")))
+                Err(Refusal::with(kind, format!("{from} left the server out; {way_out}")))
             }
             Some(from) if !from.since(v(2, 5, 0)) && to_split => Err(Refusal::with(
                 kind,
-                format!("{} would take the server for a partition: write server!partition, or --drop remote", self.to),
+                format!("{} would take the server for a partition: write server!partition, or {way_out}", self.to),
             )),
             Some(_) => Ok(()),
             None if partition::must_be_server(entry.partition()) && !to_split => Ok(()),

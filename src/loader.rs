@@ -48,6 +48,9 @@ struct Dlist {
     no_blanks: bool,
 }
 
+/// What is to be done about a mailbox that stands between two back ends.
+pub const END_XFER: &str = "end its XFER on the old server, or set it apart with --reject";
+
 impl Loader {
     /// The loader of `release`.
     pub fn new(release: &Release) -> Loader {
@@ -70,6 +73,8 @@ impl Loader {
         self.takes_name(entry)?;
         if mbtype.has(Mbtype::REMOTE) {
             self.takes_remote(entry)?;
+        } else if mbtype.has(Mbtype::MOVING) && entry.server().is_some() {
+            self.splits("moving mailbox", END_XFER)?;
         }
         if entry.partition().len() > partition::MAX_LEN {
             let detail =
@@ -276,17 +281,23 @@ impl Loader {
         Ok(())
     }
 
+    /// Up to 2.4 the place is kept in one piece, and 3.0 and later split it.
+    fn splits(&self, kind: &'static str, way_out: &str) -> Result<(), Refusal> {
+        match self.release.since(v(2, 5, 0)) && !self.release.since(v(3, 0, 0)) {
+            true => Err(Refusal::with(
+                kind,
+                format!("{} does not split server!partition when it loads; {way_out}", self.release),
+            )),
+            false => Ok(()),
+        }
+    }
+
     fn takes_remote(&self, entry: &Entry<'_>) -> Result<(), Refusal> {
         let kind = "remote mailbox";
         if !self.release.since(v(2, 5, 0)) {
             return Ok(());
         }
-        if !self.release.since(v(3, 0, 0)) {
-            return Err(Refusal::with(
-                kind,
-                format!("{} does not split server!partition when it loads; --drop remote", self.release),
-            ));
-        }
+        self.splits(kind, "--drop remote")?;
         if self.release.dialect() == Dialect::Json && entry.dialect != Dialect::Json {
             let what = format!("{} skips it without its uniqueid, which no text list has; --drop remote", self.release);
             return Err(Refusal::with(kind, what));

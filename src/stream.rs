@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
@@ -240,10 +241,23 @@ impl Input {
     }
 }
 
+/// What is written to is read again without end: `mbx-parse list >>list`.
+fn is_stdout(file: &File, name: &str) -> Result<(), Stop> {
+    let id = |file: &File| file.metadata().ok().filter(|meta| meta.is_file()).map(|meta| (meta.dev(), meta.ino()));
+    let out = io::stdout().as_fd().try_clone_to_owned().ok().map(File::from);
+    match id(file) {
+        Some(input) if out.as_ref().and_then(id) == Some(input) => {
+            Err(Stop::Trouble(format!("{name}: is written to here as well: let stdout be another file")))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn open(source: Source) -> Result<(Open, Arc<str>), Stop> {
     match source {
         Source::Stdin => {
             let file = File::from(owned(io::stdin().as_fd(), "stdin")?);
+            is_stdout(&file, "stdin")?;
             widen(&file);
             Ok((Open::File(file), Arc::from("stdin")))
         }
@@ -253,6 +267,7 @@ fn open(source: Source) -> Result<(Open, Arc<str>), Stop> {
             if file.metadata().is_ok_and(|m| m.is_dir()) {
                 return Err(Stop::Trouble(format!("{name}: is a directory, not a mailbox list")));
             }
+            is_stdout(&file, &name)?;
             widen(&file);
             Ok((Open::File(file), Arc::from(name)))
         }

@@ -106,8 +106,8 @@ fn each_option_does_just_what_it_says() {
     assert_eq!(rewrite(&["--from", "2.3.7", "--grant", "bob=w"], "bob\tlrskc\t"), "bob\tlrswkx\t");
     assert_eq!(rewrite(&["--grant", "bob=w"], "bob\tlrskc\t"), "bob\tlrswk\t");
     assert_eq!(rewrite(&["--rfc4314", "--id", "bob=rob"], "bob\tcd\t"), "rob\tkxte\t");
-    // An identifier of its own that only looks negative, and all renames at once.
-    assert_eq!(rewrite(&["--id", "-bob=x"], "bob\tl\t-bob\tl\t"), "bob\tl\tx\tl\t");
+    // A negative entry alone, and all renames at once.
+    assert_eq!(rewrite(&["--id", "-bob=-x"], "bob\tl\t-bob\tl\t"), "bob\tl\t-x\tl\t");
     assert_eq!(rewrite(&["--id", "a=b", "--id", "b=a"], "a\tl\tb\tr\t"), "b\tl\ta\tr\t");
 }
 

@@ -83,7 +83,7 @@ fn other_servers_are_renamed_and_their_partitions_left_alone() {
 fn only_what_is_named_and_what_is_below_it() {
     let sandbox = Sandbox::empty();
     let list = b"user.bob\t1\tx\tl\t\nuser.bob.Sent\t1\tx\tl\t\nuser.bobby\t1\tx\tl\t\nshared.team.x\t1\tx\tl\t\nd.org!user.bob\t1\tx\tl\t\n";
-    let only = sandbox.write("only", "user.bob\nshared.team\nuser.nobody\n");
+    let only = sandbox.write("only", "\u{feff}user.bob\r\nshared.team\nuser.nobody\n");
     let ran = run("parse", &["--only", &only], list).expect(0).says("5 in, 3 out, 2 not in --only");
     let ran = ran.says("--only: the list has no such mailbox: user.nobody");
     // A whole component: user.bobby is not below user.bob.

@@ -510,12 +510,24 @@ fn whole(options: &Options) -> Result<HashMap<Vec<u8>, Vec<u8>>, Stop> {
 fn identifiers(options: &Options) -> Result<HashMap<Vec<u8>, Vec<u8>>, Stop> {
     let mut identifiers = HashMap::new();
     let mapped = options.id_map.iter().map(|path| read_pairs(path)).collect::<Result<Vec<_>, _>>()?;
-    let typed = options.id.iter().map(|word| {
-        split_pair(word).ok_or_else(|| Stop::Trouble(format!("--id {}: OLD=NEW is wanted", word.display())))
+    let typed = options.id.iter().map(|word| match split_pair(word) {
+        Some((_, new)) if new.contains(&b'=') => {
+            let what = "has more than one =: --id-map FILE takes old,new with a comma";
+            Err(Stop::Trouble(format!("--id {}: {what}", word.display())))
+        }
+        pair => pair.ok_or_else(|| Stop::Trouble(format!("--id {}: OLD=NEW is wanted", word.display()))),
     });
     for pair in mapped.into_iter().flatten().map(Ok).chain(typed) {
         let (old, new) = pair?;
         identifier_or_stop(&new)?;
+        if old.starts_with(b"-") != new.starts_with(b"-") {
+            return Err(Stop::Trouble(format!(
+                "{} is to become {}: that makes a grant of what is denied, or the other way round; an identifier without the \
+                 - takes its negative entries along",
+                Name(&old),
+                Name(&new)
+            )));
+        }
         if let Some(other) = identifiers.insert(old.clone(), new.clone())
             && other != new
         {

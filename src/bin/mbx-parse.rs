@@ -111,6 +111,8 @@ impl Only {
     fn read(path: &Path) -> Result<Only, Stop> {
         let name = Name(path.as_os_str().as_bytes());
         let text = std::fs::read(path).map_err(|e| Stop::io(&name, &e))?;
+        // An editor of another system may have put a byte order mark before the first.
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
         let lines = text.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
         let names: HashMap<_, _> = lines.filter(|line| !line.is_empty()).map(|line| (line.to_vec(), false)).collect();
         match names.is_empty() {

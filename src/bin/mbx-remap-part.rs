@@ -220,6 +220,9 @@ fn remap(options: Options, report: &mut Report) -> Result<Account, Stop> {
     let mut servers = Renames::default();
     let mapped = options.map.iter().map(|path| read_pairs(path)).collect::<Result<Vec<_>, _>>()?;
     for (old, new) in mapped.into_iter().flatten().chain(pairs) {
+        if old.is_empty() {
+            return Err(Stop::Trouble(format!("={}: OLD=NEW is wanted, and no partition has no name", Name(&new))));
+        }
         if !partition::can_be_declared(&new) {
             return Err(Stop::Trouble(format!(
                 "{}={}: the new name cannot be a partition's: they have a to z, 0 to 9, _ and - only, at most {} bytes",
