@@ -24,7 +24,7 @@ fn a_directory_that_is_empty_now_does_not_empty_its_copy() {
     }
     assert_eq!(hosts.new.read("sieve/a.script"), b"keep;");
     hosts.set("RSYNC = rsync -aHq --delete\n");
-    hosts.fails("rehearse", &["without -aHq"]);
+    hosts.fails("rehearse", &["does not tell that it would copy a file named b/1.: without -q"]);
 }
 
 /// rsync --delete into the directory that another one lies in would remove that.
@@ -141,8 +141,8 @@ fn a_link_to_a_directory_is_not_copied_as_one() {
     cyrus::hand_over(old);
     let disk = || hosts.old.sh("cd disk2 && find . -type f -exec sha256sum {} + | sort").expect(0).out;
     let before = disk();
-    hosts.fails("rehearse", &["spool/1/./user is a link to ", "Add --copy-dirlinks to RSYNC"]);
-    hosts.set("RSYNC = rsync -aH --delete --copy-dirlinks\n");
+    hosts.fails("rehearse", &["spool/1/./user is a link to ", "Add --copy-unsafe-links to RSYNC"]);
+    hosts.set("RSYNC = rsync -aH --delete --copy-unsafe-links\n");
     hosts.make("rehearse load").expect(0);
     assert_eq!(hosts.new.read("conf/user/L/alice.seen"), b"of alice");
     assert_eq!(hosts.every_mailbox_opens(), 100);
@@ -159,6 +159,18 @@ fn a_link_that_came_later_is_noticed_too() {
     symlink(hosts.old.path().join("conf/user/a"), hosts.old.path().join("conf/user/z")).unwrap();
     hosts.fails("rehearse", &["conf/user/./z is a link to "]);
     hosts.fails("load", &["conf/user/./z is a link to "]);
+    // A message that is elsewhere stays the old host's, and one that is nowhere nobody's.
+    let link = hosts.old.path().join("conf/user/z");
+    for to in [hosts.old.path().join("conf/user/a/alice.seen"), "nowhere".into()] {
+        std::fs::remove_file(&link).unwrap();
+        symlink(to, &link).unwrap();
+        hosts.fails("rehearse", &["conf/user/./z is a link to "]);
+    }
+    hosts.set("RSYNC = rsync -aH --delete --copy-unsafe-links\n");
+    std::fs::remove_file(&link).unwrap();
+    symlink(hosts.old.path().join("conf/user/a/alice.seen"), &link).unwrap();
+    hosts.make("rehearse load").expect(0);
+    assert_eq!(hosts.new.read("conf/user/z"), b"of alice");
 }
 
 /// Adds lines to the imapd.confs of both.
@@ -184,13 +196,16 @@ fn an_archive_that_is_not_mounted_is_noticed() {
     let Some(hosts) = Hosts::of("3.0.18", "flat", &[]) else { return };
     hosts.set("DROP = deletedprefix,remote\n");
     both(&hosts, "archive_enabled: yes\narchivepartition-1: DIR/archive/1\n");
-    hosts.fails(
-        "rehearse",
-        &["/archive/1/ holds no mail: is the old host's disk mounted?", "take the line out of old.conf"],
-    );
-    let conf = String::from_utf8(hosts.new.read("kit/old.conf")).unwrap();
-    hosts.new.write("kit/old.conf", conf.replace("archivepartition-1", "#"));
+    hosts.fails("rehearse", &["/archive/1/ holds no mail: is the old host's disk mounted?", ">>work/empty"]);
+    let archive = hosts.old.file("archive/1");
+    hosts.new.sh(&format!("echo '{archive}' >>kit/work/empty")).expect(0);
+    hosts.make("rehearse").expect(0).says("nothing is archived there");
+    // What came there since is copied.
+    hosts.old.sh("mkdir -p archive/1/user/bob && echo mail >archive/1/user/bob/1.").expect(0);
+    cyrus::hand_over(hosts.old.path());
+    hosts.fails("load", &["user/bob/1.", "differ"]);
     hosts.make("rehearse load verify").expect(0);
+    assert_eq!(hosts.new.read("archive/1/user/bob/1."), b"mail\n");
 }
 
 /// Without metapartition_files nothing is kept apart.
@@ -273,9 +288,23 @@ fn a_host_that_is_reached_by_ssh_with_options() {
     std::fs::remove_file(hosts.new.path().join("down")).unwrap();
     hosts.make("rehearse load").expect(0).says("/conf/quota/ is not there: no quota files are copied");
     assert_eq!(hosts.new.read("conf/user/a/alice.seen"), b"of alice");
-    for word in ["-n", "-aHn", "--dry-run"] {
-        hosts.set(&format!("RSYNC = rsync -aH --delete {word}\n"));
-        hosts.fails("plan", &[&format!("without {word}, or nothing is copied")]);
+    // RSYNC is asked what it does, whatever its words.
+    for (words, says) in [
+        ("rsync -naH --delete", "does not copy a file named b/1.: without -n"),
+        ("rsync -aH --delete --dry-run", "does not copy a file named b/1.: without -n"),
+        ("rsync -qaH --delete", "does not tell that it would copy a file named b/1.: without -q"),
+        ("rsync -aH --delete --exclude='*.'", "a file named b/1.: without -q, and without a filter"),
+        ("rsync -aH --delete --exclude='*.seen'", "a file named bob.seen: without -q, and without a filter"),
+        ("rsync -aH --nosuch", "fails, see above"),
+    ] {
+        hosts.set(&format!("OLD =\nRSYNC = {words}\n"));
+        hosts.make("rollback");
+        hosts.new.sh("rm -f conf/mailboxes.db*").expect(0);
+        hosts.fails("rehearse", &[says]);
+    }
+    for words in ["nice -n 19 rsync -aH --delete", "rsync -aH --delete -e 'ssh -q' --rsync-path='sudo -n rsync'"] {
+        hosts.set(&format!("RSYNC = {words}\n"));
+        hosts.make("rehearse").expect(0);
     }
 }
 
@@ -306,17 +335,26 @@ fn what_the_cyrus_user_cannot_write_to_is_noticed() {
         hosts.new.sh(&format!("mkdir -p {dir} && chown {user} {dir}")).expect(0);
     };
     hosts.old.sh("chown root conf/user/a/alice.seen && chmod 600 conf/user/a/alice.seen").expect(0);
-    hosts.fails("rehearse", &["conf/user/a/alice.seen: cyrus cannot read and write it: chown -R cyrus"]);
+    hosts.fails(
+        "rehearse",
+        &["conf/user/a/alice.seen: is not cyrus's to read and write: chown it", "add --chown=cyrus:mail to RSYNC"],
+    );
     hosts.old.sh("chown root conf/user/a && chmod 700 conf/user/a").expect(0);
-    hosts.fails("rehearse", &["conf/user/a: cyrus cannot read and write it"]);
+    hosts.fails("rehearse", &["conf/user/a: is not cyrus's to read and write"]);
+    // Who gives it to him with each copy has no more to do; scripts need only be read.
+    hosts.set("RSYNC = rsync -aH --delete --chown=cyrus:mail\n");
+    hosts.make("rehearse").expect(0);
+    hosts.set("RSYNC = rsync -aH --delete\n");
     cyrus::hand_over(hosts.old.path());
+    hosts.old.sh("mkdir sieve/global && echo keep >sieve/global/a && mkdir -m 700 sieve/lost+found").expect(0);
+    hosts.make("rehearse").expect(0);
     new("conf", "root");
     hosts.fails("rehearse", &["/conf: cyrus cannot write there"]);
     new("conf", "cyrus");
     new("meta", "root");
     let conf = String::from_utf8(hosts.new.read("new.conf")).unwrap();
     hosts.new.write("new.conf", conf + &format!("metapartition-1: {}\n", hosts.new.file("meta")));
-    hosts.fails("rehearse", &["/meta: cyrus cannot write there: is the disk mounted? If it is, chown it"]);
+    hosts.fails("rehearse", &["/meta: cyrus cannot write there: is the disk mounted? If it is: chown it"]);
     new("meta", "cyrus");
     hosts.make("rehearse load").expect(0);
 }

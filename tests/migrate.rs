@@ -195,6 +195,25 @@ fn subscriptions_and_quotas_come_along_where_the_hash_is_another() {
     assert_eq!(quota, ["1000"]);
 }
 
+/// A quota's place is by the name, where the mailbox's is by its uniqueid.
+#[test]
+fn quotas_of_mailboxes_by_uniqueid_come_along_where_the_hash_is_another() {
+    let Some(hosts) = Hosts::of("3.6.1", "mixed", &[("fulldirhash: no\n", "fulldirhash: yes\n")]) else { return };
+    hosts.set("DROP = deletedprefix,remote\nMAX_REFUSED = 1\nMAX_MISSING = 20\n");
+    std::fs::create_dir_all(hosts.old.path().join("conf/quota/a")).unwrap();
+    hosts.old.write("conf/quota/a/user.alice", "%(STORAGE (0 1000))");
+    // By uniqueid, they are nobody's whom the list does not have.
+    std::fs::create_dir_all(hosts.old.path().join("conf/user/uuid/5/f/5f1")).unwrap();
+    hosts.old.write("conf/user/uuid/5/f/5f1/5f1.sub", "");
+    cyrus::hand_over(hosts.old.path());
+    hosts.make("rehearse load").expect(0);
+    assert!(!String::from_utf8(hosts.new.read("kit/work/strangers")).unwrap().contains("uuid"));
+    let mut server = Server::start(&hosts.new);
+    let quota = server.log_in().ask("GETQUOTA user.alice").ok();
+    let quota: Vec<_> = quota.after("QUOTA").map(|of| of[1].list()[2].text().to_string()).collect();
+    assert_eq!(quota, ["1000"]);
+}
+
 /// A domain's users have theirs below it, in letters of their own.
 #[test]
 fn subscriptions_and_quotas_of_domains_come_along_where_the_hash_is_another() {

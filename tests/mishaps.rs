@@ -497,9 +497,11 @@ fn the_loader_is_rehearsed() {
     }
     assert!(!hosts.new.path().join("conf/mailboxes.db").exists());
     let flags = hosts.make("-i load");
-    assert!(flags.status != 0 && flags.err.contains("without -i"), "{}", flags.tell());
+    assert!(flags.status != 0 && flags.err.contains("without -i, -t and -B"), "{}", flags.tell());
+    let flags = hosts.make("-B load");
+    assert!(flags.status != 0 && flags.err.contains("without -i, -t and -B"), "{}", flags.tell());
     let flags = hosts.make("--touch load");
-    assert!(flags.status != 0 && flags.err.contains("without -i and -t"), "{}", flags.tell());
+    assert!(flags.status != 0 && flags.err.contains("without -i, -t and -B"), "{}", flags.tell());
     hosts.make("--no-print-directory load").expect(0);
 }
 

@@ -3,7 +3,8 @@
 # --- The old server ---
 # Its Cyrus release, whole: 2.2.13, not 2.2.
 FROM = 2.2.13
-# Where ssh and rsync find it. Empty: its disks are mounted here.
+# Where ssh and rsync find it. Empty: its disks are mounted here; if its cyrus has another number there than this host's,
+# RSYNC wants --chown=cyrus:mail, or whatever the two are here.
 OLD = cyrus@old.example.com
 # A copy of its imapd.conf.
 OLD_CONF = old.conf

@@ -206,10 +206,16 @@ users() {
         done >"$W/$host.hash"
         { echo 'hashimapspool: yes' && cut -f 1 "$W/partitions" | sed 's|.*|partition-&: /&|'; } >>"$W/$host.hash"
     done
-    hashed users OLD
-    # A quota is found by the name as it stands, on 3.6.1 too: carol^smith has another letter there than her files.
-    hashed quotas-here OLD --layout 2.5.17
-    hashed quotas-there NEW --layout 2.5.17
+    hashed users OLD "$W/old.list"
+    # A quota is found by the name as it stands, on 3.6.1 too: carol^smith has another letter there than her files, and no
+    # quota has a place by uniqueid.
+    by_name=$W/old.list
+    ! since "$TO" 3 6 || {
+        by_name=$W/by-name.list
+        sed '/^!mbx-/d; s/"mbtype": "\([a-km-z]*\)"/"mbtype": "\1l"/' "$W/old.list" >"$by_name"
+    }
+    hashed quotas-here OLD "$by_name" --layout 2.5.17
+    hashed quotas-there NEW "$by_name" --layout 2.5.17
     : >"$W/known"
     if since "$TO" 3 6; then dots=1; else dots=0; fi
     if since "$FROM" 3 6; then dotted=1; else dotted=0; fi
@@ -255,19 +261,24 @@ users() {
         }' OFS='\t' "$W/quotas-here.tsv" "$W/quotas-there.tsv" "$W/users.tsv"
 }
 
-# hashed REPORT HOST OPTION...: where a spool hashed as this host hashes would have each mailbox
+# hashed REPORT HOST LIST OPTION...: where a spool hashed as this host hashes would have each mailbox
 hashed() {
     report=$1
     host=$2
-    shift 2
+    list_of=$3
+    shift 3
+    # A list without its seal tells no releases.
+    case $list_of in */by-name.list) set -- --from "$TO" --to "$TO" "$@" ;; esac
     mbx-check-paths -nq -C "$W/NEW.hash" --old-conf "$W/$host.hash" "$@" --report "$W/$report.tsv" --reject /dev/null \
-        "$W/old.list" >/dev/null 2>"$W/hashed.log" || test $? -eq 1 || { cat "$W/hashed.log" >&2; die 'see above'; }
+        "$list_of" >/dev/null 2>"$W/hashed.log" || test $? -eq 1 || { cat "$W/hashed.log" >&2; die 'see above'; }
 }
 
 # Files of users whom the list does not have: nobody tells where they shall be.
 strangers() {
     while IFS=$tab read -r kind _ there _; do
-        case $kind in user | domain) test ! -d "$there" || find "$there" -type f '(' -name '*.seen' -o -name '*.sub' ')' ;; esac
+        # By uniqueid they stay where they are.
+        case $kind in user | domain)
+            test ! -d "$there" || find "$there" -name uuid -prune -o -type f '(' -name '*.seen' -o -name '*.sub' ')' -print ;; esac
     done <"$W/copies" | awk -v known="$W/known" '
         BEGIN { while ((getline line <known) > 0) users[line] }
         { user = $0; sub(/\.[^.\/]*$/, "", user); if (!(user in users)) print }' >"$W/strangers"

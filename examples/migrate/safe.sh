@@ -29,11 +29,9 @@ at_rest() {
     dir=$(root configdirectory "$1")
     grep -la master /proc/[0-9]*/cmdline 2>/dev/null | while IFS=/ read -r _ _ pid _; do
         tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" >"$W/cmdline" || continue
-        case $(head -n 1 "$W/cmdline") in
-        *postfix*) continue ;;
-        master | */master | *cyr*master*) ;;
-        *) continue ;;
-        esac
+        # postfix has one, too, and ssh calls a connection so.
+        program=$(head -n 1 "$W/cmdline")
+        case $program,${program##*/} in *postfix*) continue ;; *,master | *,cyr*master) ;; *) continue ;; esac
         its=$(awk 'its { print; exit } /^-C./ { print substr($0, 3); exit } $0 == "-C" { its = 1 }' "$W/cmdline")
         # One that is told by where the master was started may be this one.
         case ${its:=/etc/imapd.conf} in
@@ -127,6 +125,9 @@ apart() {
 # holders DIRECTORY: what in it can hold mailboxes
 holders() { find "$1/." ! -name . -prune -type d ! -name lost+found ! -name '*.'; }
 
+# a_file DIRECTORY: one that is in it
+a_file() { find "$1/." -name lost+found -prune -o -type f -print | head -n 1; }
+
 # Are the disks of this host where they should be?
 mounted() {
     while IFS=$tab read -r kind _ there _; do
@@ -143,7 +144,7 @@ claimed() {
     copied | while IFS=$tab read -r _ _ there _; do
         ! cut -f 1 "$W/copied" 2>/dev/null | grep -qxF "$there" || continue
         other=
-        test ! -d "$there" || other=$(find "$there/." -type f | head -n 1)
+        test ! -d "$there" || other=$(a_file "$there")
         test -z "$other" || printf '%s\n' "$other" >&3
         printf '%s\tno\n' "$there"
     done >"$W/claims" 3>"$W/others"
@@ -155,34 +156,58 @@ claimed() {
     cat "$W/claims" >>"$W/copied"
 }
 
-# A link in a copy to a directory, or to nothing. What it names may be the old host's own, and would be moved from there; or
-# it has not come along. Scripts have one that may name nothing.
+# A link in a copy to a directory, to nothing, or to a place of the old host's. What it names may be the old host's own, and
+# would be moved from there; or it has not come along. Scripts have one that may name nothing.
 no_links() {
     test "$COPY" = yes || return 0
     copied | while IFS=$tab read -r _ _ there _; do
         test -d "$there" || continue
-        link=$(find "$there/." -type l ! -xtype f ! -name defaultbc | head -n 1)
+        link=$(find "$there/." -type l '(' ! -xtype f -o -lname '/*' ')' ! -name defaultbc | head -n 1)
         test -z "$link" ||
-            die "$link is a link to $(readlink "$link"), and only the link was copied. Add --copy-dirlinks to RSYNC, which copies" \
-                'what it names'
+            die "$link is a link to $(readlink "$link"), and only the link was copied. Add --copy-unsafe-links to RSYNC, which" \
+                'copies what it names (--copy-dirlinks, if that is a directory of the same copy); or remove it on the old host'
     done
 }
 
+# What gives a copy to the Cyrus user.
+chown_word() { printf '%s\n' "--chown=$CYRUS_USER:$(id -gn "$CYRUS_USER")"; }
+
 # The Cyrus user must be able to work there: a server that cannot makes no mailbox, and has no subscriptions.
 writable() {
+    to_give="chown it; where each copy brings the old host's owner again, add $(chown_word) to RSYNC"
     {
         root configdirectory "$NEW_CONF"
         cut -f 1,3 "$W/copies" | sed -n 's/^[a-z]*partition\t//p; s/^new\t//p'
     } | while read -r dir; do
-        $AS_CYRUS test -w "$dir" || die "$dir: $CYRUS_USER cannot write there: is the disk mounted? If it is, chown it"
+        $AS_CYRUS test -w "$dir" || die "$dir: $CYRUS_USER cannot write there: is the disk mounted? If it is: $to_give"
     done
     while IFS=$tab read -r kind _ there _; do
-        case $kind in new | *partition) continue ;; esac
+        # Scripts may be somebody else's, if they can be read.
+        case $kind in new | *partition) continue ;; sieve) lacks='! -readable' ;; *) lacks='! -readable -o ! -writable' ;; esac
         test -e "$there" || continue
         # What find itself cannot read it says.
-        closed=$(cd / && $AS_CYRUS find "$there" ! -type l '(' ! -readable -o ! -writable ')' -print -quit 2>&1 | head -n 1)
-        test -z "$closed" || die "$closed: $CYRUS_USER cannot read and write it: chown -R $CYRUS_USER $there"
+        closed=$(cd / && $AS_CYRUS find "$there" -name lost+found -prune -o ! -type l '(' $lacks ')' -print -quit 2>&1 |
+            head -n 1)
+        test -z "$closed" || die "$closed: is not $CYRUS_USER's to read and write: $to_give"
     done <"$W/copies"
+}
+
+# Does RSYNC copy everything, and tell what it would do? With -n, -q and filters it does not, in whatever words they stand.
+rsync_tried() {
+    rm -rf "$W/try"
+    mkdir -p "$W/try/from/b" "$W/try/to"
+    # Each is its name, and no two of them are of one age and size.
+    for file in b/1. b/12. cyrus.header bob.sub bob.seen b.bob; do echo "$file $file" >"$W/try/from/$file"; done
+    rsync_of "$W/try/from" "$W/try/to" --delete --dry-run --itemize-changes "--out-format='%i %n%L'" >"$W/try/rsync.sh"
+    sh "$W/try/rsync.sh" </dev/null >"$W/try/told" || die "RSYNC = $RSYNC: fails, see above"
+    rsync_of "$W/try/from" "$W/try/to" >"$W/try/rsync.sh"
+    sh "$W/try/rsync.sh" </dev/null >/dev/null || die "RSYNC = $RSYNC: fails, see above"
+    for file in b/1. b/12. cyrus.header bob.sub bob.seen b.bob; do
+        grep -qxF ">f+++++++++ $file" "$W/try/told" ||
+            die "RSYNC = $RSYNC: does not tell that it would copy a file named $file: without -q, and without a filter"
+        cmp -s "$W/try/from/$file" "$W/try/to/$file" ||
+            die "RSYNC = $RSYNC: does not copy a file named $file: without -n, and without a filter"
+    done
 }
 
 # Files on a metapartition that only this host has are left of a load that was undone: the next one would not know which
@@ -194,7 +219,8 @@ nothing_left() {
         for top in "$there"/*/; do
             left=$(filled "$top")
             test -z "$left" ||
-                die "$left: the old host keeps nothing apart of partition $of, so what is it? Move it away, and make it again"
+                die "$there has mailboxes, such as $left, and the old host keeps nothing apart of partition $of: what are they?" \
+                    'Move them all away, and make it again'
         done
     done <"$W/copies"
 }

@@ -44,11 +44,16 @@ take() {
 # ---------------------------------------------------------------------------------------------------------------------
 # The copies.
 
+# rsync_of FROM TO OPTION...: a command
+rsync_of() {
+    between="$(quoted "$1/") $(quoted "$2/")"
+    shift 2
+    printf '%s\n' "$RSYNC${1:+ $*} $between"
+}
+
 # rsyncs OPTION...: the copies as commands, one a line
 rsyncs() {
-    copied | while IFS=$tab read -r _ here there _; do
-        printf '%s\n' "$RSYNC${1:+ $*} $(quoted "$(from "$here")") $(quoted "$there/")"
-    done
+    copied | while IFS=$tab read -r _ here there _; do rsync_of "${OLD:+$OLD:}$here" "$there" "$@"; done
 }
 
 # on_the_old_host KIND DIRECTORY COPY: is it there, and not the place where a disk should be?
@@ -57,17 +62,19 @@ on_the_old_host() {
     if sh -c "$RSYNC --list-only --no-recursive --dirs $(quoted "$(from "$2")")" </dev/null >"$W/listed" 2>"$W/listed.log"; then
         # `.', and what a server makes of an empty partition: `stage.'.
         held=$(awk '/^[-dl]/ && $NF !~ /\.$/ && $NF != "lost+found" { n++ } END { print n + 0 }' "$W/listed")
-        test "$held" -gt 0 || is_in_place "$2" "$3" || test -z "$(ls -A "$3" 2>/dev/null)" ||
+        test "$held" -gt 0 || is_in_place "$2" "$3" || test ! -d "$3" || test -z "$(a_file "$3")" ||
             die "$(from "$2") is empty, and $3, its copy, is not: is the old host's disk mounted? If it is meant to be empty," \
                 'empty the copy'
         case $1,$held in
-        metapartition,0) test -z "$(conf metapartition_files "$OLD_CONF")" || die "$(from "$2") holds no metadata: is the old" \
-            "host's disk mounted? Nothing was copied from there" ;;
+        metapartition,0) case $(conf metapartition_files "$OLD_CONF") in *header* | *index*) die "$(from "$2") holds no metadata: is the old" \
+            "host's disk mounted? Nothing was copied from there" ;; esac ;;
         partition,0)
             die "$(from "$2") holds no mailbox: is the old host's disk mounted? Nothing was copied from there" ;;
         archivepartition,0)
-            die "$(from "$2") holds no mail: is the old host's disk mounted? If nothing was ever archived there, take the line" \
-                "out of $OLD_CONF, which is a copy" ;;
+            grep -qxF "$2" "$W/empty" 2>/dev/null ||
+                die "$(from "$2") holds no mail: is the old host's disk mounted? If nothing was ever archived there:" \
+                    "echo $(quoted "$2") >>$W/empty"
+            say "$(from "$2") is empty: nothing is archived there" ;;
         user,0) say "$(from "$2") is empty: users have no subscriptions there, and no \\Seen?" ;;
         *,0) say "$(from "$2") is empty: no $1 files are copied" ;;
         esac
@@ -78,7 +85,7 @@ on_the_old_host() {
     quota | domain | sieve | user)
         # That of rsync, not what ssh may say of a directory of its own.
         if grep -q '^rsync.*No such file or directory (2)' "$W/listed.log"; then
-            test -z "$(find "$3/." -type f 2>/dev/null | head -n 1)" || is_in_place "$2" "$3" ||
+            is_in_place "$2" "$3" || test ! -d "$3" || test -z "$(a_file "$3")" ||
                 die "$(from "$2") is not there, and $3, its copy, has files: is the old host's disk mounted? If it is meant to" \
                     'be gone, empty the copy'
             say "$(from "$2") is not there: no $1 files are copied"
@@ -94,8 +101,10 @@ copy() {
     test ! -e "$W/arranging" || half_way
     all_copies
     test "$COPY" = yes || { : >"$W/copied"; return; }
-    # Where nothing is copied, or all on one host, the server that runs is the old one.
-    test -z "$(copied)" || is_the_old_server || stopped
+    # Where nothing is copied, or all on one host, the server that runs is the old one, and so may be the pid file.
+    if test -n "$(copied)" && ! is_the_old_server; then
+        if test -n "$OLD"; then stopped; else at_rest "$NEW_CONF"; fi
+    fi
     nobody_lives_here
     mounted
     claimed
@@ -116,6 +125,7 @@ copy() {
 all_copies() {
     copies >"$W/copies.new"
     if test "$COPY" = yes; then
+        rsync_tried
         while IFS=$tab read -r kind here there of; do
             test "$kind" = new || on_the_old_host "$kind" "$here" "$there" || continue
             printf '%s\t%s\t%s\t%s\n' "$kind" "$here" "$there" "$of"
@@ -171,6 +181,8 @@ make_list() {
         { shown "$W/check.log" && cat "$W/guard.log"; } >&2
         ! grep -q -e '--max-lost allows' "$W/guard.log" ||
             say "if these mailboxes of the last rehearsal are meant to be gone: rm $W/rehearsed.list, and make rehearse"
+        ! grep -q -e 'Permission denied' "$W/check.log" ||
+            say "if all of it is another user's, add $(chown_word) to RSYNC, and make rehearse"
         die 'the list was not let out, see above. Nothing was loaded. Thresholds are in config.mk'
     }
     { shown "$W/check.log" && cat "$W/guard.log"; } >&2
@@ -519,22 +531,17 @@ case $(id -un) in
 root | "$CYRUS_USER") ;;
 *) die "run make as root or as $CYRUS_USER: nobody else can read the spool and write the list" ;;
 esac
-for word in $RSYNC; do
-    case $word in
-    --quiet | -[!-]*q* | -q) die "RSYNC = $RSYNC: without $word; what rsync says tells whether the copy is whole" ;;
-    --dry-run | -[!-e]*n* | -n) die "RSYNC = $RSYNC: without $word, or nothing is copied" ;;
-    esac
-done
 case $MASTER_PID in /*) ;; *) die "MASTER_PID is a file, not '$MASTER_PID': see config.mk" ;; esac
 case ${OLD##*@} in
-localhost | 127.* | "$(uname -n)") die "OLD = $OLD is this host: leave it empty, so that what is in place is not copied over" ;;
+localhost | 127.* | "$(uname -n)") die "OLD = $OLD is this host: leave it empty, so that what is in place is not copied over (a" \
+    'tunnel to another host wants a name of its own, in ~/.ssh/config)' ;;
 esac
 case $COPY in yes | no) ;; *) die "COPY is yes or no, not $COPY: see config.mk" ;; esac
 
 # A second make here would take a list while the first loads it. The make that works here leaves its number; one that
 # was killed leaves it too, so the number must be that of a make that lives.
 mkdir -p "$W"
-for file in "$W" "$W/make.pid" "$W/lock"; do
+for file in "$W" "$W/make.pid" "$W/lock" "$W/copied"; do
     test ! -e "$file" || test -w "$file" ||
         die "$W/ is not $(id -un)'s: run make as the user who began, or give it over: chown -R $(id -un) $W"
 done
