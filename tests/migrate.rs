@@ -201,7 +201,7 @@ fn quotas_of_mailboxes_by_uniqueid_come_along_where_the_hash_is_another() {
     let Some(hosts) = Hosts::of("3.6.1", "mixed", &[("fulldirhash: no\n", "fulldirhash: yes\n")]) else { return };
     hosts.set("DROP = deletedprefix,remote\nMAX_REFUSED = 1\nMAX_MISSING = 20\n");
     std::fs::create_dir_all(hosts.old.path().join("conf/quota/a")).unwrap();
-    hosts.old.write("conf/quota/a/user.alice", "%(STORAGE (0 1000))");
+    hosts.old.write("conf/quota/a/user.alice", "0\n1000\n");
     // By uniqueid, they are nobody's whom the list does not have.
     std::fs::create_dir_all(hosts.old.path().join("conf/user/uuid/5/f/5f1")).unwrap();
     hosts.old.write("conf/user/uuid/5/f/5f1/5f1.sub", "");
@@ -209,7 +209,7 @@ fn quotas_of_mailboxes_by_uniqueid_come_along_where_the_hash_is_another() {
     hosts.make("rehearse load").expect(0);
     assert!(!String::from_utf8(hosts.new.read("kit/work/strangers")).unwrap().contains("uuid"));
     let mut server = Server::start(&hosts.new);
-    let quota = server.log_in().ask("GETQUOTA user.alice").ok();
+    let quota = server.log_in().ask("GETQUOTA user/alice").ok();
     let quota: Vec<_> = quota.after("QUOTA").map(|of| of[1].list()[2].text().to_string()).collect();
     assert_eq!(quota, ["1000"]);
 }
@@ -327,7 +327,7 @@ fn metadata_is_moved_where_the_hash_is_another_and_in_a_second_night() {
     std::fs::write(theirs.join("cyrus.header"), "of somebody").unwrap();
     hosts.fails(
         "rehearse",
-        &["meta/1/k/keep/cyrus.header: the old host keeps nothing apart of partition 1", "Move it away"],
+        &["meta/1/k/keep/cyrus.header, and the old host keeps nothing apart of partition 1", "Move them all away"],
     );
     assert!(theirs.join("notes").exists() && theirs.join("cyrus.header").exists());
 }
