@@ -66,15 +66,19 @@ on_the_old_host() {
             die "$(from "$2") is empty, and $3, its copy, is not: is the old host's disk mounted? If it is meant to be empty," \
                 'empty the copy'
         case $1,$held in
-        metapartition,0) case $(conf metapartition_files "$OLD_CONF") in *header* | *index*) die "$(from "$2") holds no metadata: is the old" \
-            "host's disk mounted? Nothing was copied from there" ;; esac ;;
+        metapartition,0)
+            case $(conf metapartition_files "$OLD_CONF") in
+            *header* | *index*) die "$(from "$2") holds no metadata: is the old host's disk mounted? Nothing was copied from there" ;;
+            esac
+            ;;
         partition,0)
             die "$(from "$2") holds no mailbox: is the old host's disk mounted? Nothing was copied from there" ;;
         archivepartition,0)
             grep -qxF "$2" "$W/empty" 2>/dev/null ||
                 die "$(from "$2") holds no mail: is the old host's disk mounted? If nothing was ever archived there:" \
                     "echo $(quoted "$2") >>$W/empty"
-            say "$(from "$2") is empty: nothing is archived there" ;;
+            say "$(from "$2") is empty: nothing is archived there"
+            ;;
         user,0) say "$(from "$2") is empty: users have no subscriptions there, and no \\Seen?" ;;
         *,0) say "$(from "$2") is empty: no $1 files are copied" ;;
         esac
