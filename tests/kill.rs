@@ -396,7 +396,9 @@ impl Night<'_> {
         let success = ended.statuses[GUARD].success();
         let tell = || format!("{fault:?}, to {}: {}", self.to, ended.tell());
         assert!(!success || whole, "a success, and not loaded: {}", tell());
-        assert!(!ended.err.contains("panicked"), "{}", tell());
+        // Where the memory ends before `main` begins, it is Rust's runtime that panics.
+        let said = |words: &str| ended.err.matches(words).count();
+        assert!(said("panicked") <= said("failed to allocate an alternative stack"), "{}", tell());
         match fault.law() {
             Law::Nothing => assert!(nothing, "{}", tell()),
             Law::WholeOrNothing => assert!(whole || nothing, "{}", tell()),
