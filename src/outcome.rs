@@ -40,6 +40,8 @@ pub enum Stop {
     Refused(String),
     /// Something other than the list is wrong: status 2, and the reason goes downstream.
     Trouble(String),
+    /// Trouble that goes nowhere: the standard output is a file that is none of ours to write to.
+    Muted(String),
     /// An abort mark came from upstream; it goes on as it came, without a message of ours.
     Upstream(Vec<u8>),
     /// Nobody reads our standard output any more: silence.
@@ -386,6 +388,11 @@ impl Report {
                 self.spoil(Status::Trouble);
                 self.line(format_args!("{text}"));
                 Some(text.clone())
+            }
+            Stop::Muted(text) => {
+                self.spoil(Status::Trouble);
+                self.line(format_args!("{text}"));
+                None
             }
             Stop::Upstream(_) => {
                 self.spoil(Status::Refused);

@@ -103,6 +103,13 @@ impl Input {
         }
     }
 
+    /// The list of a command line, which is not its standard output.
+    pub fn of(operands: &[OsString]) -> Result<Input, Stop> {
+        let sources = Input::sources_of(operands);
+        sources.iter().try_for_each(is_not_stdout)?;
+        Ok(Input::new(sources))
+    }
+
     /// The operands of a command line: files, `-` for the standard input, and that alone if there are none.
     pub fn sources_of(operands: &[OsString]) -> Vec<Source> {
         if operands.is_empty() {
@@ -241,14 +248,19 @@ impl Input {
     }
 }
 
-/// What is written to is read again without end: `mbx-parse list >>list`.
-fn is_stdout(file: &File, name: &str) -> Result<(), Stop> {
-    let id = |file: &File| file.metadata().ok().filter(|meta| meta.is_file()).map(|meta| (meta.dev(), meta.ino()));
-    let out = io::stdout().as_fd().try_clone_to_owned().ok().map(File::from);
-    match id(file) {
-        Some(input) if out.as_ref().and_then(id) == Some(input) => {
-            Err(Stop::Trouble(format!("{name}: is written to here as well: let stdout be another file")))
+/// What is written to would be read again without end: `mbx-parse list >>list`.
+fn is_not_stdout(source: &Source) -> Result<(), Stop> {
+    let of = |fd: std::os::fd::BorrowedFd<'_>| File::from(fd.try_clone_to_owned()?).metadata();
+    let (name, input) = match source {
+        Source::Stdin => ("stdin".to_string(), of(io::stdin().as_fd())),
+        Source::File(path) => (Name(path.as_bytes()).to_string(), std::fs::metadata(path)),
+        Source::Command(_) | Source::Reader(..) => return Ok(()),
+    };
+    match (input, of(io::stdout().as_fd())) {
+        (Ok(input), Ok(out)) if input.is_file() && (input.dev(), input.ino()) == (out.dev(), out.ino()) => {
+            Err(Stop::Muted(format!("{name}: is written to here as well: let stdout be another file")))
         }
+        // What cannot be opened is told when it is.
         _ => Ok(()),
     }
 }
@@ -257,7 +269,6 @@ fn open(source: Source) -> Result<(Open, Arc<str>), Stop> {
     match source {
         Source::Stdin => {
             let file = File::from(owned(io::stdin().as_fd(), "stdin")?);
-            is_stdout(&file, "stdin")?;
             widen(&file);
             Ok((Open::File(file), Arc::from("stdin")))
         }
@@ -267,7 +278,6 @@ fn open(source: Source) -> Result<(Open, Arc<str>), Stop> {
             if file.metadata().is_ok_and(|m| m.is_dir()) {
                 return Err(Stop::Trouble(format!("{name}: is a directory, not a mailbox list")));
             }
-            is_stdout(&file, &name)?;
             widen(&file);
             Ok((Open::File(file), Arc::from(name)))
         }

@@ -302,7 +302,11 @@ fn a_host_that_is_reached_by_ssh_with_options() {
         hosts.new.sh("rm -f conf/mailboxes.db*").expect(0);
         hosts.fails("rehearse", &[says]);
     }
-    for words in ["nice -n 19 rsync -aH --delete", "rsync -aH --delete -e 'ssh -q' --rsync-path='sudo -n rsync'"] {
+    for words in [
+        "nice -n 19 rsync -aH --delete",
+        "rsync -aH --delete -e 'ssh -q' --rsync-path='sudo -n rsync'",
+        "runuser -u cyrus -- rsync -aH --delete",
+    ] {
         hosts.set(&format!("RSYNC = {words}\n"));
         hosts.make("rehearse").expect(0);
     }

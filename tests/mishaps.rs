@@ -463,15 +463,20 @@ fn a_master_of_the_same_configdirectory_is_seen() {
         shell.arg0(name).args(["-c", "read line", "-C", conf]).stdin(std::process::Stdio::piped());
         shell.spawn().unwrap()
     };
-    let mut master = called("/opt/libexec/master", &copy);
-    hosts.fails("rollback", &["a master runs here with", "stop it"]);
-    drop(master.stdin.take());
-    master.wait().unwrap();
-    // postfix has a master, too, and tells no configuration.
-    let mut postfix = called("/usr/lib/postfix/sbin/master", &copy);
+    for name in ["/opt/libexec/master", "/usr/sbin/cyrmaster.distrib", "/usr/lib/cyrus/bin/master-3.6"] {
+        let mut master = called(name, &copy);
+        hosts.fails("rollback", &["a master runs here with", "stop it"]);
+        drop(master.stdin.take());
+        master.wait().unwrap();
+    }
+    // postfix has a master, too, and tells no configuration; nor is a connection of ssh one.
+    let ssh = called("ssh: /home/cyrus/.ssh/master-cyrus@old:22 [mux]", &copy);
+    let postfix = called("/usr/lib/postfix/sbin/master", &copy);
     hosts.make("rollback").expect(0);
-    drop(postfix.stdin.take());
-    postfix.wait().unwrap();
+    for mut other in [postfix, ssh] {
+        drop(other.stdin.take());
+        other.wait().unwrap();
+    }
 }
 
 /// What would go wrong at night goes wrong in the rehearsal.

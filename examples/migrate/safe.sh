@@ -30,8 +30,11 @@ at_rest() {
     grep -la master /proc/[0-9]*/cmdline 2>/dev/null | while IFS=/ read -r _ _ pid _; do
         tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" >"$W/cmdline" || continue
         # postfix has one, too, and ssh calls a connection so.
-        program=$(head -n 1 "$W/cmdline")
-        case $program,${program##*/} in *postfix*) continue ;; *,master | *,cyr*master) ;; *) continue ;; esac
+        case $(head -n 1 "$W/cmdline") in
+        *postfix* | ssh:*) continue ;;
+        master | */master | *cyr*master*) ;;
+        *) continue ;;
+        esac
         its=$(awk 'its { print; exit } /^-C./ { print substr($0, 3); exit } $0 == "-C" { its = 1 }' "$W/cmdline")
         # One that is told by where the master was started may be this one.
         case ${its:=/etc/imapd.conf} in
@@ -194,20 +197,25 @@ writable() {
 
 # Does RSYNC copy everything, and tell what it would do? With -n, -q and filters it does not, in whatever words they stand.
 rsync_tried() {
-    rm -rf "$W/try"
-    mkdir -p "$W/try/from/b" "$W/try/to"
-    # Each is its name, and no two of them are of one age and size.
-    for file in b/1. b/12. cyrus.header bob.sub bob.seen b.bob; do echo "$file $file" >"$W/try/from/$file"; done
-    rsync_of "$W/try/from" "$W/try/to" --delete --dry-run --itemize-changes "--out-format='%i %n%L'" >"$W/try/rsync.sh"
-    sh "$W/try/rsync.sh" </dev/null >"$W/try/told" || die "RSYNC = $RSYNC: fails, see above"
-    rsync_of "$W/try/from" "$W/try/to" >"$W/try/rsync.sh"
-    sh "$W/try/rsync.sh" </dev/null >/dev/null || die "RSYNC = $RSYNC: fails, see above"
-    for file in b/1. b/12. cyrus.header bob.sub bob.seen b.bob; do
-        grep -qxF ">f+++++++++ $file" "$W/try/told" ||
+    try=$(mktemp -d)
+    trap 'chmod -R u+rwX "$try"; rm -rf "$try"' EXIT
+    mkdir -p "$try/from/b" "$try/to"
+    files='b/1. b/12. cyrus.header bob.sub bob.seen b.bob'
+    for file in $files; do echo "of $file" >"$try/from/$file"; done
+    # It may become somebody else.
+    test -z "$AS_CYRUS" || chown -R "$CYRUS_USER" "$try"
+    tell=$(rsync_of "$try/from" "$try/to" --delete --dry-run --itemize-changes "--out-format='%i %n%L'")
+    do_it=$(rsync_of "$try/from" "$try/to")
+    { sh -c "$tell" >"$W/tried" && sh -c "$do_it" >/dev/null; } </dev/null || die "RSYNC = $RSYNC: fails, see above"
+    for file in $files; do
+        grep -qxF ">f+++++++++ $file" "$W/tried" ||
             die "RSYNC = $RSYNC: does not tell that it would copy a file named $file: without -q, and without a filter"
-        cmp -s "$W/try/from/$file" "$W/try/to/$file" ||
+        cmp -s "$try/from/$file" "$try/to/$file" ||
             die "RSYNC = $RSYNC: does not copy a file named $file: without -n, and without a filter"
     done
+    chmod -R u+rwX "$try"
+    rm -rf "$try"
+    trap - EXIT
 }
 
 # Files on a metapartition that only this host has are left of a load that was undone: the next one would not know which

@@ -293,7 +293,7 @@ fn guard(options: Options, report: &mut Report) -> Result<Account, Stop> {
     let mut filter = Guard::new(options);
     let options = &filter.options;
     let list = Run {
-        input: Input::new(Input::sources_of(&options.files)),
+        input: Input::of(&options.files)?,
         output: Some(Output::new(Box::new(held.writer()?), "the temporary file")),
         rejects: None,
         seal: match (options.sealed, filter.starts) {

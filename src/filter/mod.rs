@@ -127,7 +127,7 @@ impl Run {
     /// From the files of the command line, or stdin, to stdout: a filter in the middle of a pipe.
     pub fn between(common: &Common, rejects: &Rejects, files: &[OsString], side: &mut SideFiles) -> Result<Run, Stop> {
         Ok(Run {
-            input: Input::new(Input::sources_of(files)),
+            input: Input::of(files)?,
             rejects: side.list(rejects.reject.as_deref(), "--reject")?,
             output: Some(Output::stdout()?),
             seal: Seal::Keep,
