@@ -362,3 +362,14 @@ fn what_the_cyrus_user_cannot_write_to_is_noticed() {
     new("meta", "cyrus");
     hosts.make("rehearse load").expect(0);
 }
+
+/// A new disk in the place of one that held mailboxes.
+#[test]
+fn what_is_meant_to_be_empty_can_be_told() {
+    let Some(hosts) = Hosts::of("2.2.13", "flat", &[]) else { return };
+    hosts.make("rehearse").expect(0);
+    hosts.new.sh("mv spool/3 away && mkdir spool/3").expect(0);
+    hosts.fails("rehearse", &["spool/3 held mailboxes at the last rehearsal", "take its line out of work/copied"]);
+    hosts.new.sh("sed -i '\\|/spool/3\t|d' kit/work/copied").expect(0);
+    hosts.make("rehearse load").expect(0);
+}

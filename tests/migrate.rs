@@ -190,9 +190,13 @@ fn subscriptions_and_quotas_come_along_where_the_hash_is_another() {
     let subscribed = session.ask("LSUB \"\" \"*\"").ok();
     let subscribed: Vec<_> = subscribed.after("LSUB").map(|of| of[2].text().to_string()).collect();
     assert_eq!(subscribed, ["INBOX/Sent"]);
-    let quota = server.log_in().ask("GETQUOTA user/carol.smith").ok();
-    let quota: Vec<_> = quota.after("QUOTA").map(|of| of[1].list()[2].text().to_string()).collect();
-    assert_eq!(quota, ["1000"]);
+    assert_eq!(limits(&mut server, "user/carol.smith"), ["1000"]);
+}
+
+/// What the server says of a quota root.
+fn limits(server: &mut Server, root: &str) -> Vec<String> {
+    let quota = server.log_in().ask(&format!("GETQUOTA {root}")).ok();
+    quota.after("QUOTA").map(|of| of[1].list()[2].text().to_string()).collect()
 }
 
 /// A quota's place is by the name, where the mailbox's is by its uniqueid.
@@ -209,9 +213,7 @@ fn quotas_of_mailboxes_by_uniqueid_come_along_where_the_hash_is_another() {
     hosts.make("rehearse load").expect(0);
     assert!(!String::from_utf8(hosts.new.read("kit/work/strangers")).unwrap().contains("uuid"));
     let mut server = Server::start(&hosts.new);
-    let quota = server.log_in().ask("GETQUOTA user/alice").ok();
-    let quota: Vec<_> = quota.after("QUOTA").map(|of| of[1].list()[2].text().to_string()).collect();
-    assert_eq!(quota, ["1000"]);
+    assert_eq!(limits(&mut server, "user/alice"), ["1000"]);
 }
 
 /// A domain's users have theirs below it, in letters of their own.
@@ -238,9 +240,7 @@ fn subscriptions_and_quotas_of_domains_come_along_where_the_hash_is_another() {
     let subscribed: Vec<_> = subscribed.after("LSUB").map(|of| of[2].text().to_string()).collect();
     assert_eq!(subscribed, ["INBOX/Sent"]);
     for (root, limit) in [("user/alice@example.com", "1000"), ("user/alice", "2000")] {
-        let quota = server.log_in().ask(&format!("GETQUOTA {root}")).ok();
-        let quota: Vec<_> = quota.after("QUOTA").map(|of| of[1].list()[2].text().to_string()).collect();
-        assert_eq!(quota, [limit], "{root}");
+        assert_eq!(limits(&mut server, root), [limit], "{root}");
     }
 }
 

@@ -595,7 +595,6 @@ fn killed_while_it_copies() {
     kill(&night, &["--copy"]);
 }
 
-/// A link to the directory of a mailbox that the list does not name: that one's files are not ours to take.
 /// The words were more once: what no mailbox opens without is not left where nobody looks.
 #[test]
 fn what_is_kept_apart_no_more_is_refused() {
@@ -622,6 +621,7 @@ fn what_is_kept_apart_no_more_is_refused() {
     run("check-paths", &[&to[..], &["-C", &conf, "--fill"]].concat(), &list).expect(0).says("100 not moved yet");
 }
 
+/// A link to the directory of a mailbox that the list does not name: that one's files are not ours to take.
 #[test]
 fn a_link_to_another_mailbox_is_refused() {
     let sandbox = Sandbox::of("2.2.13", "flat");

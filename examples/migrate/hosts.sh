@@ -1,7 +1,7 @@
 #!/bin/sh
 # The two hosts: what their imapd.confs say, and which directory of the old one becomes which of this one. Read by
 # steps.sh, which has the Makefile's variables in capitals.
-# shellcheck disable=SC2086 # MAP is a list of words
+# shellcheck disable=SC2086 # MAP and releases are lists of words
 
 tab=$(printf '\t')
 
@@ -210,12 +210,15 @@ users() {
     # A quota is found by the name as it stands, on 3.6.1 too: carol^smith has another letter there than her files, and no
     # quota has a place by uniqueid.
     by_name=$W/old.list
-    ! since "$TO" 3 6 || {
+    releases=
+    if since "$TO" 3 6; then
         by_name=$W/by-name.list
+        # Without its seal it does not tell them.
+        releases="--from $TO --to $TO"
         sed '/^!mbx-/d; s/"mbtype": "\([a-km-z]*\)"/"mbtype": "\1l"/' "$W/old.list" >"$by_name"
-    }
-    hashed quotas-here OLD "$by_name" --layout 2.5.17
-    hashed quotas-there NEW "$by_name" --layout 2.5.17
+    fi
+    hashed quotas-here OLD "$by_name" $releases --layout 2.5.17
+    hashed quotas-there NEW "$by_name" $releases --layout 2.5.17
     : >"$W/known"
     if since "$TO" 3 6; then dots=1; else dots=0; fi
     if since "$FROM" 3 6; then dotted=1; else dotted=0; fi
@@ -267,8 +270,6 @@ hashed() {
     host=$2
     list_of=$3
     shift 3
-    # A list without its seal tells no releases.
-    case $list_of in */by-name.list) set -- --from "$TO" --to "$TO" "$@" ;; esac
     mbx-check-paths -nq -C "$W/NEW.hash" --old-conf "$W/$host.hash" "$@" --report "$W/$report.tsv" --reject /dev/null \
         "$list_of" >/dev/null 2>"$W/hashed.log" || test $? -eq 1 || { cat "$W/hashed.log" >&2; die 'see above'; }
 }

@@ -137,8 +137,8 @@ mounted() {
         case $kind in new | *partition) test -d "$there" || die "$there: is not there. Mount it, or make it if it is to be new" ;; esac
         # To where it was copied before.
         ! grep -qxF "$there${tab}yes" "$W/copied" 2>/dev/null || test -n "$(holders "$there")" ||
-            die "$there held mailboxes at the last rehearsal and is empty now: is the disk mounted? (rm $W/copied if it is" \
-                'meant to be empty)'
+            die "$there held mailboxes at the last rehearsal and is empty now: is the disk mounted? If it is meant to be" \
+                "empty: take its line out of $W/copied"
     done <"$W/copies"
 }
 
@@ -189,15 +189,16 @@ writable() {
         case $kind in new | *partition) continue ;; sieve) lacks='! -readable' ;; *) lacks='! -readable -o ! -writable' ;; esac
         test -e "$there" || continue
         # What find itself cannot read it says.
-        closed=$(cd / && $AS_CYRUS find "$there" -name lost+found -prune -o ! -type l '(' $lacks ')' -print -quit 2>&1 |
+        theirs=$(cd / && $AS_CYRUS find "$there" -name lost+found -prune -o ! -type l '(' $lacks ')' -print -quit 2>&1 |
             head -n 1)
-        test -z "$closed" || die "$closed: is not $CYRUS_USER's to read and write: $to_give"
+        test -z "$theirs" || die "$theirs: is not $CYRUS_USER's to read and write: $to_give"
     done <"$W/copies"
 }
 
 # Does RSYNC copy everything, and tell what it would do? With -n, -q and filters it does not, in whatever words they stand.
 rsync_tried() {
     try=$(mktemp -d)
+    # When this step ends, however it does.
     trap 'chmod -R u+rwX "$try"; rm -rf "$try"' EXIT
     mkdir -p "$try/from/b" "$try/to"
     files='b/1. b/12. cyrus.header bob.sub bob.seen b.bob'
@@ -213,9 +214,6 @@ rsync_tried() {
         cmp -s "$try/from/$file" "$try/to/$file" ||
             die "RSYNC = $RSYNC: does not copy a file named $file: without -n, and without a filter"
     done
-    chmod -R u+rwX "$try"
-    rm -rf "$try"
-    trap - EXIT
 }
 
 # Files on a metapartition that only this host has are left of a load that was undone: the next one would not know which

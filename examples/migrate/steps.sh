@@ -30,8 +30,6 @@ take() {
     sh -c "$DUMP" </dev/null >"$W/old.dump.new" ||
         die "the old server's list was not printed: status $? of: $DUMP"
     mv "$W/old.dump.new" "$W/old.dump"
-    # Made of an earlier one, and perhaps under a clock that was ahead.
-    rm -f "$W/final.list" "$W/verified"
     # 1 also tells of refused entries; whether the list is whole stands at its end.
     mbx-parse -v --from "$FROM" --to "$TO" ${DROP:+--drop "$DROP"} --seal --reject "$W/refused.by-release" \
         "$W/old.dump" >"$W/old.list.new" 2>"$W/take.log" || true
