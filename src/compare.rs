@@ -161,7 +161,7 @@ pub fn collect(
         seal: Seal::TakeOff,
         releases,
         allow_empty: purpose == Purpose::Verify,
-        ended: false,
+        require_end: false,
     };
     run(whole, &mut collect, &mut of_its_own);
     let unfit = match purpose {

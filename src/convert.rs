@@ -101,7 +101,7 @@ impl Converter {
         let reader = |era| Reader::new(era, b'c');
         let from_era = match from {
             // Explicit rights mean the same to every release that knows the letters.
-            _ if told.rights_explicit => Some(Era::LATEST).filter(|_| to.era() == Era::Rfc2086),
+            _ if told.rights_rewritten => Some(Era::LATEST).filter(|_| to.era() == Era::Rfc2086),
             Some(from) => Some(from.era()),
             None if dialect != Dialect::Bare && to.era() == Era::Rfc2086 => Some(Era::Macro),
             None => None,
@@ -114,7 +114,7 @@ impl Converter {
             readers: from_era.filter(|era| *era != to.era()).map(|era| (reader(era), reader(to.era()))),
             alike: Known::default(),
             united: Vec::new(),
-            era: from.filter(|_| !told.rights_explicit).map_or(Era::LATEST, Release::era),
+            era: from.filter(|_| !told.rights_rewritten).map_or(Era::LATEST, Release::era),
             strict: to.era() == Era::Rfc2086,
         }
     }
@@ -418,7 +418,7 @@ impl Converter {
                     "rights that the target reads differently",
                     format!(
                         "{detail}: mbx-acl-rewrite is missing in the pipe, or lacks --rfc4314; if it came before \
-                         mbx-parse --seal, tell that --rights-explicit"
+                         mbx-parse --seal, tell that --rights-rewritten"
                     ),
                 ));
             }

@@ -34,7 +34,7 @@ struct Partition {
 #[derive(Default)]
 pub struct Missing {
     limit: Option<Limit>,
-    keep: bool,
+    no_drop: bool,
     hash_told: bool,
     partitions: HashMap<Vec<u8>, Partition>,
     /// Mailboxes that were looked for, and how many of them are missing.
@@ -45,8 +45,8 @@ pub struct Missing {
 
 impl Missing {
     /// With the `limit` of --max-missing; whether what is missing is only told, and whether the old host's hashing was.
-    pub fn new(limit: Option<Limit>, keep: bool, hash_told: bool) -> Missing {
-        Missing { limit, keep, hash_told, ..Missing::default() }
+    pub fn new(limit: Option<Limit>, no_drop: bool, hash_told: bool) -> Missing {
+        Missing { limit, no_drop, hash_told, ..Missing::default() }
     }
 
     /// How many mailboxes were looked for.
@@ -149,7 +149,7 @@ impl Missing {
             ))),
             // A limit of one's own replaces the rules below.
             Some(_) => Ok(()),
-            None if self.keep => Ok(()),
+            None if self.no_drop => Ok(()),
             None if !suspicious.is_empty() => Err(Stop::Refused(
                 "more than half of a partition is missing: a wrong map, a disk that is not mounted, or other hashing than -C says? \
                  (--max-missing if it is right)"
@@ -183,7 +183,7 @@ impl Missing {
                     (false, false) => format!("in partition {}, hashed otherwise ({what})", Name(other)),
                 };
                 let hint = match hash != layout.hash && !self.hash_told {
-                    true => ": --old-conf tells how the old host hashed",
+                    true => ": --spool-conf tells how the old host hashed",
                     false => "",
                 };
                 let found = standing(&layout.with_hash(hash), &[roots.of(MetaFile::Header), &roots.data]);

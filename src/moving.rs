@@ -182,7 +182,7 @@ impl Mover {
                 "no file to move, nor one that is moved",
                 format_args!(
                     "{}; mbx-check-paths leaves such mailboxes out, and finds those that are hashed as on the old host \
-                     (--old-conf)",
+                     (--spool-conf)",
                     missing.join(", ")
                 ),
             )));

@@ -55,7 +55,7 @@ impl Common {
 
     /// The releases that the command line tells.
     pub fn releases(&self) -> Releases {
-        Releases { from: self.from.clone(), to: self.to.clone(), rights_explicit: false }
+        Releases { from: self.from.clone(), to: self.to.clone(), rights_rewritten: false }
     }
 
     /// The release whose imapd.conf `-C` is, if it was told. That of --from need not be it: spools come over as they
@@ -77,16 +77,16 @@ pub struct Rejects {
 #[derive(Args, Debug, Default)]
 pub struct SpoolOptions {
     /// The imapd.conf of the host at hand
-    #[arg(short = 'C', value_name = "FILE")]
+    #[arg(short = 'C', long = "conf", value_name = "FILE")]
     pub config: Option<PathBuf>,
 
     /// The release whose rules the spool follows, if not that of --from
     #[arg(long, value_name = "RELEASE")]
-    pub layout: Option<Release>,
+    pub spool_release: Option<Release>,
 
     /// The imapd.conf of the old host, as whose spool this one is still hashed
     #[arg(long, value_name = "FILE", requires = "config")]
-    pub old_conf: Option<PathBuf>,
+    pub spool_conf: Option<PathBuf>,
 
     /// Without -C: the spool has hashed directories
     #[arg(long, conflicts_with = "config")]
@@ -143,14 +143,14 @@ impl SpoolOptions {
 
     /// The files that it reads.
     pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        self.config.iter().chain(&self.old_conf)
+        self.config.iter().chain(&self.spool_conf)
     }
 
-    /// The layout, by the rules of --layout, else of the release that the list comes from; hashed as --old-conf says,
+    /// The layout, by the rules of --spool-release, else of the release that the list comes from; hashed as --spool-conf says,
     /// else `conf`.
     pub fn layout(&self, conf: &Conf, from: Option<&Release>) -> Result<Layout, Stop> {
-        let release = self.layout.as_ref().or(from);
-        match &self.old_conf {
+        let release = self.spool_release.as_ref().or(from);
+        match &self.spool_conf {
             Some(path) => Layout::new(&Conf::read(path, release)?, release),
             None => Layout::new(conf, release),
         }

@@ -10,7 +10,7 @@ use memchr::memchr;
 /// One mark.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Mark {
-    /// `!mbx-list [from RELEASE] [to RELEASE] [rights explicit]`: a sealed stream begins.
+    /// `!mbx-list [from RELEASE] [to RELEASE] [rights rewritten]`: a sealed stream begins.
     List(Releases),
     /// `!mbx-end [N [SUM]]`: it was whole.
     End(End),
@@ -36,13 +36,13 @@ pub struct Releases {
     pub to: Option<Release>,
     /// Whether mbx-acl-rewrite has been over it: its rights are to be read by the rule of 2.3.8 and later, whatever
     /// letters `from` knew.
-    pub rights_explicit: bool,
+    pub rights_rewritten: bool,
 }
 
 impl Releases {
     /// What is told here and in `other`; telling two different things is an error.
     pub fn merge(&mut self, other: Releases) -> Result<(), String> {
-        self.rights_explicit |= other.rights_explicit;
+        self.rights_rewritten |= other.rights_rewritten;
         for (which, mine, theirs) in [("--from", &mut self.from, other.from), ("--to", &mut self.to, other.to)] {
             match (&mine, theirs) {
                 (Some(a), Some(b)) if *a != b => {
@@ -93,7 +93,7 @@ pub fn read(line: &[u8]) -> Result<Mark, String> {
                 match which {
                     "from" if releases.from.is_none() => releases.from = Some(value.parse()?),
                     "to" if releases.to.is_none() => releases.to = Some(value.parse()?),
-                    "rights" if value == "explicit" => releases.rights_explicit = true,
+                    "rights" if value == "rewritten" => releases.rights_rewritten = true,
                     _ => return Err(format!("list mark with {}", Name(which.as_bytes()))),
                 }
             }
@@ -119,8 +119,8 @@ pub fn write_list(releases: &Releases, out: &mut Vec<u8>) {
             out.extend_from_slice(release.told().as_bytes());
         }
     }
-    if releases.rights_explicit {
-        out.extend_from_slice(b" rights explicit");
+    if releases.rights_rewritten {
+        out.extend_from_slice(b" rights rewritten");
     }
     out.push(b'\n');
 }
@@ -161,12 +161,14 @@ mod tests {
     #[test]
     fn marks_come_back_as_they_were_written() {
         let told = |text: &str| text.parse::<Release>().ok();
-        let releases = Releases { from: told("2.2.13"), to: told("2.3.7"), rights_explicit: false };
+        let releases = Releases { from: told("2.2.13"), to: told("2.3.7"), rights_rewritten: false };
         let mut out = Vec::new();
         write_list(&releases, &mut out);
         assert_eq!(out, b"!mbx-list from 2.2.13 to 2.3.7\n");
         assert_eq!(read(&out[..out.len() - 1]), Ok(Mark::List(releases)));
-        assert!(matches!(read(b"!mbx-list from 2.2.13 rights explicit"), Ok(Mark::List(told)) if told.rights_explicit));
+        assert!(
+            matches!(read(b"!mbx-list from 2.2.13 rights rewritten"), Ok(Mark::List(told)) if told.rights_rewritten)
+        );
         assert_eq!(read(b"!mbx-list"), Ok(Mark::List(Releases::default())));
         for (entries, sum, text) in [
             (None, None, &b"!mbx-end\n"[..]),

@@ -107,7 +107,7 @@ impl Layout {
                 if *out != other {
                     return Err(Stop::Trouble(format!(
                         "the directory of {} hangs on the release of the spool ({} up to 2.5, {} from 3.0 on): \
-                         --from RELEASE, or --layout RELEASE",
+                         --from RELEASE, or --spool-release RELEASE",
                         Name(mailbox),
                         Name(out),
                         Name(&other)

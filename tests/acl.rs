@@ -162,13 +162,13 @@ fn empty_rights_are_no_macro() {
     run("acl-rewrite", &["--from", "2.2.13"], list.as_bytes()).expect(1).says("12 rights strings have k, x, t or e");
 }
 
-/// What `rights explicit` of the seal says must be so.
+/// What `rights rewritten` of the seal says must be so.
 #[test]
 fn the_seal_tells_what_the_rights_are() {
     let seal = |list: &[u8], from: &str, to: &str, more: &[&str]| {
         run("parse", &[&["-q", "--from", from, "--to", to, "--seal"][..], more].concat(), list).expect(0).out
     };
-    let explicit = |list: &[u8]| list.split(|b| *b == b'\n').next().unwrap().ends_with(b" rights explicit");
+    let explicit = |list: &[u8]| list.split(|b| *b == b'\n').next().unwrap().ends_with(b" rights rewritten");
     let sealed = seal(b"user.b\t0 default\tb\tlrs\t\n", "2.3.7", "2.4.22", &[]);
     let rewritten = run("acl-rewrite", &[], &sealed).expect(0).out;
     assert!(!explicit(&sealed) && explicit(&rewritten));
@@ -194,8 +194,8 @@ fn the_seal_tells_what_the_rights_are() {
     // And a list that was rewritten before it is sealed is told to be so.
     let granted =
         run("acl-rewrite", &["--from", "2.2.13", "--rfc4314", "--grant", "cyrus=lrswipkxtea"], &old).expect(0).out;
-    run("count-guard", &["--sealed"], &seal(&granted, "2.2.13", "2.3.7", &[])).expect(1).says("--rights-explicit");
-    let sealed = seal(&granted, "2.2.13", "2.3.7", &["--rights-explicit"]);
+    run("count-guard", &["--sealed"], &seal(&granted, "2.2.13", "2.3.7", &[])).expect(1).says("--rights-rewritten");
+    let sealed = seal(&granted, "2.2.13", "2.3.7", &["--rights-rewritten"]);
     let again = run("acl-rewrite", &[], &sealed).expect(0).writes(&sealed);
     run("count-guard", &["--sealed"], &again.out).expect(0);
 }

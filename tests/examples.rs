@@ -208,7 +208,7 @@ fn the_options_of_the_code_are_those_of_its_page() {
             section(&page, name);
         }
         let help = String::from_utf8(stage::run(filter, &["--help"], b"").out).unwrap();
-        // `  -j, --jobs <N>`, `      --keep`; what an option says stands further to the right.
+        // `  -j, --jobs <N>`, `      --no-drop`; what an option says stands further to the right.
         let told = help.lines().filter(|line| line.trim_start().starts_with('-'));
         let told = told.filter(|line| line.len() - line.trim_start().len() <= 6);
         let code: BTreeSet<String> = told
@@ -222,8 +222,19 @@ fn the_options_of_the_code_are_those_of_its_page() {
         assert_eq!(told, code, "mbx-{filter}.1: OPTIONS, and --help");
         let synopsis: BTreeSet<String> = section(&page, "SYNOPSIS").lines().flat_map(flags).collect();
         // Long forms of what is there as a letter, and what is the same everywhere, need no place there.
-        let implied =
-            ["--quiet", "--verbose", "--dry-run", "--jobs", "--null", "-j", "-h", "--help", "-V", "--version"];
+        let implied = [
+            "--quiet",
+            "--verbose",
+            "--conf",
+            "--dry-run",
+            "--jobs",
+            "--null",
+            "-j",
+            "-h",
+            "--help",
+            "-V",
+            "--version",
+        ];
         let missing: Vec<_> = code.difference(&synopsis).filter(|option| !implied.contains(&option.as_str())).collect();
         assert!(missing.is_empty(), "mbx-{filter}.1: SYNOPSIS lacks {missing:?}");
         let strange: Vec<_> = synopsis.difference(&code).filter(|option| *option != "--").collect();

@@ -227,7 +227,7 @@ fn nothing_to_read_is_trouble() {
         "mbx-check-paths --from 2.2.13 -C",
         "mbx-mkmeta --from 2.2.13 -C",
         "mbx-count-guard --baseline",
-        "mbx-count-guard --against",
+        "mbx-count-guard --compare-with",
     ] {
         trouble(&sandbox, &format!("{filter} nosuch list"), 2, "nosuch: No such file or directory");
         let is_a_list = filter.starts_with("mbx-count-guard");
@@ -378,9 +378,9 @@ fn a_list_of_the_wrong_release_is_told() {
 fn the_far_side_can_tell_that_it_was_whole() {
     let list = read("2.4.22/flat/dump.txt");
     let ended = [&list[..], b"!mbx-end\n"].concat();
-    let sealed = run("parse", &["--seal", "--ended"], &ended).expect(0).out;
+    let sealed = run("parse", &["--seal", "--require-end"], &ended).expect(0).out;
     assert_eq!(sealed, stage::sealed("", &list, lines(&list).len()));
-    run("parse", &["--seal", "--ended"], &list).expect(1).says("no end mark");
+    run("parse", &["--seal", "--require-end"], &list).expect(1).says("no end mark");
     // mbxtools 0.1 wrote no sum.
     let old = [b"!mbx-list\n", &list[..], format!("!mbx-end {}\n", lines(&list).len()).as_bytes()].concat();
     run("remap-part", &[], &old).expect(0).writes(&sealed);

@@ -55,7 +55,7 @@ fn a_baseline_must_be_one() {
     let sandbox = Sandbox::empty();
     let empty = sandbox.write("empty", "");
     guard(&["--baseline", &empty, "--max-lost", "1%"], &list()).expect(1).says("the list is empty");
-    guard(&["--against", &empty], &list()).expect(1).says("the list is empty");
+    guard(&["--compare-with", &empty], &list()).expect(1).says("the list is empty");
     // What is left of a mailbox that was deleted is no mailbox.
     let base = sandbox.write("base", "user.a\t0 default a\tlrs\t\nuser.b\t0 default b\tlrs\t\n");
     let now = b"user.a\t16 (null) \nuser.b\t0 default b\tlrs\t\n";
@@ -110,32 +110,32 @@ fn another_list_entry_by_entry() {
         sandbox.write("other", text)
     };
     let other = sandbox.write("other", list());
-    guard(&["--against", &other], &list()).expect(0).writes(&list());
+    guard(&["--compare-with", &other], &list()).expect(0).writes(&list());
     let other = with("user.frank\t0 1\t", "user.frank\t0 2\t");
-    guard(&["--against", &other], &list()).expect(1).says("user.frank: partition: here 1, ").says("other 2\n");
-    guard(&["--against", &other, "--compare", "name,acl,mbtype"], &list()).expect(0);
+    guard(&["--compare-with", &other], &list()).expect(1).says("user.frank: partition: here 1, ").says("other 2\n");
+    guard(&["--compare-with", &other, "--compare", "name,acl,mbtype"], &list()).expect(0);
     let other = with("user.frank\t0 1\tfrank\tlrswipkxtea", "user.frank\t0 1\tfrank\tlrswipkxte");
-    guard(&["--against", &other, "--compare", "acl"], &list())
+    guard(&["--compare-with", &other, "--compare", "acl"], &list())
         .expect(1)
         .says("user.frank: ACL: here 'frank\\tlrswipkxtea\\t'");
     let other = with("user.frank\t0 1\t", "user.frank\t4 1\t");
-    guard(&["--against", &other], &list()).expect(1).says("user.frank: mbtype: here 0");
+    guard(&["--compare-with", &other], &list()).expect(1).says("user.frank: mbtype: here 0");
     let other = with("user.frank\t", "user.frank2\t");
-    guard(&["--against", &other], &list()).expect(1).says("not in ").says("only in ").says(": user.frank2");
+    guard(&["--compare-with", &other], &list()).expect(1).says("not in ").says("only in ").says(": user.frank2");
     // Another order of lines, another dialect, another order of identifiers: the same.
     let blank = run("parse", &["--from", "2.3.7", "--to", "2.4.22"], &list()).expect(0).out;
     let mut shuffled = lines(&blank);
     shuffled.reverse();
     let other = sandbox.write("other", shuffled.concat());
-    guard(&["--against", &other], &list()).expect(0);
+    guard(&["--compare-with", &other], &list()).expect(0);
     let (a, b) = (b"user.a\t0 3\tx\tlrs\ty\tp\t\n", b"user.a\t0 3\ty\tp\tx\tlrs\t\n");
     let other = sandbox.write("other", b);
-    guard(&["--against", &other], a).expect(0);
+    guard(&["--compare-with", &other], a).expect(0);
     // What one of them does not hold is not compared, and cannot be asked for.
     let old = sandbox.write("old", read("migration/in.dump"));
-    guard(&["--against", &old, "--compare", "name"], &list()).expect(0);
-    guard(&["--against", &old, "--compare", "mbtype"], &list()).expect(2).says("hold none");
-    guard(&["--against", &old, "--compare", "uniqueid"], &list()).expect(2).says("only JSON lists hold it");
+    guard(&["--compare-with", &old, "--compare", "name"], &list()).expect(0);
+    guard(&["--compare-with", &old, "--compare", "mbtype"], &list()).expect(2).says("hold none");
+    guard(&["--compare-with", &old, "--compare", "uniqueid"], &list()).expect(2).says("only JSON lists hold it");
 }
 
 #[test]

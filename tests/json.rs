@@ -350,9 +350,9 @@ fn what_the_loader_would_have_died_of_or_stored_as_something_else() {
     let (none, email) =
         (list(entry("user.b", "")).replace("\"el\"", "\"\""), list(entry("user.b", "")).replace("el", "e"));
     let other = sandbox.write("other", email);
-    run("count-guard", &["--against", &other], none.as_bytes()).expect(0);
+    run("count-guard", &["--compare-with", &other], none.as_bytes()).expect(0);
     let other = sandbox.write("other", "user.a\t16 (null) \n");
-    run("count-guard", &["--against", &other], b"{\"user.a\": {\"mbtype\":\"ed\",\"acl\":{}}}").expect(0);
+    run("count-guard", &["--compare-with", &other], b"{\"user.a\": {\"mbtype\":\"ed\",\"acl\":{}}}").expect(0);
 }
 
 #[test]
@@ -370,7 +370,7 @@ fn an_identifier_twice_gets_what_both_gave() {
     assert!(unite("2.4.22", "lrc", "ls").contains("mbx-acl-rewrite --deleteright comes before"));
     let explicit = run(
         "parse",
-        &["--from", "2.4.22", "--seal", "--rights-explicit", "--to", "3.6.1"],
+        &["--from", "2.4.22", "--seal", "--rights-rewritten", "--to", "3.6.1"],
         b"user.b\t0 default a\tlrn\ta\tlr\t\n",
     );
     assert!(String::from_utf8_lossy(&explicit.expect(0).out).contains("\"a\": \"lrn\""));
@@ -623,7 +623,7 @@ fn two_lists_entry_by_entry() {
     let text = String::from_utf8(dump.clone()).unwrap();
     let against = |other: String, what: Option<&str>| {
         let other = sandbox.write("other", other);
-        let ran = run("count-guard", &["--against", &other], &dump);
+        let ran = run("count-guard", &["--compare-with", &other], &dump);
         match what {
             None => drop(ran.expect(0)),
             Some(what) => drop(ran.expect(1).says(what)),
@@ -645,9 +645,11 @@ fn two_lists_entry_by_entry() {
     // With the old server's text: what that holds.
     let old = run("parse", &["--to", "3.4.9", "--drop", "tombstone", "--reject", &sandbox.file("r")], &dump);
     let old = sandbox.write("old", &old.out);
-    let ran = run("count-guard", &["--against", &old, "--compare", "partition,acl,mbtype"], &dump);
+    let ran = run("count-guard", &["--compare-with", &old, "--compare", "partition,acl,mbtype"], &dump);
     assert!(!ran.err.contains("differs") && !ran.err.contains(": here "), "{}", ran.tell());
-    run("count-guard", &["--against", &old, "--compare", "uniqueid"], &dump).expect(2).says("only JSON lists hold it");
+    run("count-guard", &["--compare-with", &old, "--compare", "uniqueid"], &dump)
+        .expect(2)
+        .says("only JSON lists hold it");
 }
 
 proptest! {

@@ -113,7 +113,7 @@ fn night(sandbox: &Sandbox, release: &str, metadata: Metadata) -> Vec<(PathBuf, 
     sandbox.sh(&load).expect(0);
     // What the server prints is the list that was meant, and what is not is found.
     let print = format!("{ctl_mboxlist} -d");
-    let compare = "mbx-count-guard --against new.list --compare name,partition,acl,mbtype,uniqueid";
+    let compare = "mbx-count-guard --compare-with new.list --compare name,partition,acl,mbtype,uniqueid";
     sandbox.sh(&format!("{print} | {compare}")).expect(0);
     for (change, found) in [
         ("s/lrswipkxtea/lrswipkxte/", ": ACL: "),

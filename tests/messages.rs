@@ -109,7 +109,7 @@ const TABLE: &[(&str, i32, &[&str])] = &[
     ("mbx-acl-rewrite --id bob list", 2, &["--id bob", "OLD=NEW"]),
     ("mbx-parse --only empty list", 2, &["empty", "names no mailbox", "user.bob", "a line"]),
     ("mbx-parse --reject list list", 2, &["list", "is read or written here already", "another name"]),
-    ("mbx-parse --rights-explicit list", 2, &["--seal"]),
+    ("mbx-parse --rights-rewritten list", 2, &["--seal"]),
     ("mbx-count-guard --max-lost 3 list", 2, &["an option given here goes only with", "--baseline"]),
     ("mbx-count-guard --verify 'cat db' list", 2, &["an option given here goes only with", "-- COMMAND"]),
     // Commands.
@@ -149,7 +149,7 @@ const TABLE: &[(&str, i32, &[&str])] = &[
         &["stdin:4", "changed", "before mbx-parse --seal"],
     ),
     ("mbx-parse --seal list | head -n 2 | mbx-parse", 1, &["no end mark", "cut off"]),
-    ("mbx-parse --ended list", 1, &["no end mark", "cut off", "&& echo '!mbx-end'"]),
+    ("mbx-parse --require-end list", 1, &["no end mark", "cut off", "&& echo '!mbx-end'"]),
     ("mbx-parse --from 2.2.13 --to 3.6.1 old.dump >new", 1, &["mend", "--reject FILE"]),
     (
         "mbx-parse --seal list >s; cat s s | mbx-parse",
@@ -246,7 +246,7 @@ const WITH_SPOOL: &[(&str, i32, &[&str])] = &[
         1,
         &["17 of 17", "partition 0", "spool/0", "hashed otherwise (flat)"],
     ),
-    ("mbx-check-paths -C old.conf --keep list", 2, &["list", "No such file"]),
+    ("mbx-check-paths -C old.conf --no-drop list", 2, &["list", "No such file"]),
     (
         "rm spool/*/user/bob/cyrus.header; mbx-check-paths -C old.conf --from 3.0.18 old.dump",
         0,

@@ -155,7 +155,7 @@ fn a_whole_list_has_no_orphans_and_of_one_that_lacks_entries_exactly_those_are_f
             continue;
         }
         let sandbox = Sandbox::of(release, &variant);
-        let ran = check(&sandbox, release, &["--keep"], &dump).expect(0).writes(&dump);
+        let ran = check(&sandbox, release, &["--no-drop"], &dump).expect(0).writes(&dump);
         let none = sandbox.read("orphans").is_empty() && !ran.err.contains("orphan") && !ran.err.contains("on disk");
         assert!(none, "{release} {variant}: {}", ran.tell());
         let json = JSON_RELEASES.contains(&release);
@@ -167,7 +167,7 @@ fn a_whole_list_has_no_orphans_and_of_one_that_lacks_entries_exactly_those_are_f
             let mut meant: Vec<_> = (0..raw.len()).filter(|i| goes(*i)).map(|i| entries[i].clone()).collect();
             meant.sort_by_key(|entry| mailbox(entry));
             assert!(!meant.is_empty());
-            let ran = check(&sandbox, release, &["--keep"], &left).expect(0).writes(&left);
+            let ran = check(&sandbox, release, &["--no-drop"], &left).expect(0).writes(&left);
             assert_eq!(written(&sandbox, release), meant, "{release} {variant}: {}", ran.tell());
             assert!(ran.err.contains(&format!("{} orphans", meant.len())), "{}", ran.tell());
         }
@@ -389,10 +389,10 @@ fn it_asks_for_what_nobody_told() {
     let (partition, orphans) = (format!("default={}", sandbox.file("spool")), sandbox.file("orphans"));
     let options = ["--partition", &partition, "--orphans", &orphans, "--allow-empty"];
     let ask = |more: &[&str], list: &[u8]| run("check-paths", &[&options[..], more].concat(), list);
-    ask(&[], b"").expect(2).says("--from RELEASE, or --layout RELEASE");
-    ask(&["--layout", "2.2.13"], b"").expect(2).says("an empty list has no dialect");
-    ask(&["--layout", "2.2.13"], b"{\n\n}\n").expect(2).says("--to RELEASE");
-    ask(&["--layout", "2.2.13", "--to", "2.4.22"], b"").expect(0);
+    ask(&[], b"").expect(2).says("--from RELEASE, or --spool-release RELEASE");
+    ask(&["--spool-release", "2.2.13"], b"").expect(2).says("an empty list has no dialect");
+    ask(&["--spool-release", "2.2.13"], b"{\n\n}\n").expect(2).says("--to RELEASE");
+    ask(&["--spool-release", "2.2.13", "--to", "2.4.22"], b"").expect(0);
     assert_eq!(sandbox.read("orphans"), b"user.a\t0 default a\tlrs\t\n");
     ask(&["--from", "2.3.7"], b"").expect(0);
     assert_eq!(sandbox.read("orphans"), b"user.a\t0 default\ta\tlrs\t\n");

@@ -296,7 +296,7 @@ fn missing_entries_are_dropped_kept_or_too_many() {
     let ran = ran.says(&format!("103 in, {} out, {} missing", 103 - gone.len(), gone.len()));
     ran.says("/spool/1/user/bob/Sent/cyrus.header): user.bob.Sent");
     run("check-paths", &["-q", "-C", &conf], &dump).expect(0).says("user.bob.Sent");
-    run("check-paths", &["-C", &conf, "--keep"], &dump).expect(0).writes(&dump);
+    run("check-paths", &["-C", &conf, "--no-drop"], &dump).expect(0).writes(&dump);
     let n = gone.len().to_string();
     run("check-paths", &["-C", &conf, "--max-missing", &n], &dump).expect(0);
     let ran = run("check-paths", &["-C", &conf, "--max-missing", "1"], &dump).expect(1).says("--max-missing allows 1");
@@ -329,7 +329,7 @@ fn a_spool_that_is_hashed_as_on_the_old_host_is_found_and_its_moves_are_told() {
     let hashed =
         String::from_utf8(sandbox.read("old.conf")).unwrap().replace("hashimapspool: no", "hashimapspool: yes");
     let conf = sandbox.write("hashed.conf", hashed);
-    let options = ["-C", &conf, "--old-conf", &old, "--from", "2.2.13"];
+    let options = ["-C", &conf, "--spool-conf", &old, "--from", "2.2.13"];
     run("check-paths", &options, &dump).expect(0).writes(&dump);
     let report = sandbox.file("report.tsv");
     let with = |more: &[&str], status| {
@@ -370,7 +370,10 @@ fn what_is_missing_all_together_is_suspicious_at_any_size() {
     let only: Vec<u8> =
         lines(&mistaken.out).into_iter().zip(lines(&dump)).filter(|(a, b)| a != b).flat_map(|(a, _)| a).collect();
     assert_eq!(lines(&only).len(), 4);
-    run("check-paths", &["-C", &conf, "--keep"], &only).expect(0).says("4 of 4 mailboxes of partition 2").writes(&only);
+    run("check-paths", &["-C", &conf, "--no-drop"], &only)
+        .expect(0)
+        .says("4 of 4 mailboxes of partition 2")
+        .writes(&only);
     run("check-paths", &["-C", &conf], &only)
         .expect(1)
         .says("4 of 4 mailboxes of partition 2")
@@ -469,7 +472,7 @@ fn what_is_there_but_no_header_is_refused_or_trouble() {
     ran.says("the server could not open the mailbox): user.frank").writes(&others);
     assert_eq!(sandbox.read("bad"), frank);
     assert!(String::from_utf8(sandbox.read("report.csv")).unwrap().contains("user/frank,broken,"));
-    run("check-paths", &["-C", &conf, "--keep"], &dump).expect(0).says("1 broken, kept").writes(&dump);
+    run("check-paths", &["-C", &conf, "--no-drop"], &dump).expect(0).says("1 broken, kept").writes(&dump);
     std::fs::remove_file(&header).unwrap();
     std::fs::create_dir(&header).unwrap();
     run("check-paths", &["-C", &conf], &dump).expect(1).says("frank/cyrus.header is a directory, not a file");
@@ -533,7 +536,7 @@ fn many_jobs_say_what_one_says() {
         let missing = rows.lines().filter(|row| row.ends_with(",missing,")).count();
         assert!(one.1.contains(&format!("{missing} missing")), "{rows}\n{}", one.1);
         let present = rows.lines().filter(|row| row.ends_with(",present,")).count();
-        let options = ["-q", "-C", &conf, "--from", release, "--keep", "--report", &sandbox.file("paths"), "-0"];
+        let options = ["-q", "-C", &conf, "--from", release, "--no-drop", "--report", &sandbox.file("paths"), "-0"];
         run("check-paths", &options, &dump).expect(0);
         assert_eq!(sandbox.read("paths").iter().filter(|b| **b == 0).count(), present);
     }
@@ -588,7 +591,7 @@ fn names_that_lead_out_are_refused() {
     // Where it stands hangs on the release: asked for, never guessed.
     let line = b"DELETED.user.alice.0B04466A\tdefault\tanyone\tlrs\t\n";
     run("check-paths", &["-C", &conf], line).expect(2).says("--from RELEASE");
-    run("check-paths", &["-C", &conf, "--layout", "3.0.18"], line).expect(0).says("DELETED/user/alice/B04466A");
+    run("check-paths", &["-C", &conf, "--spool-release", "3.0.18"], line).expect(0).says("DELETED/user/alice/B04466A");
     run("check-paths", &["-C", &conf, "--from", "2.2.13"], line).expect(0).says("DELETED/user/alice/0B04466A");
 }
 

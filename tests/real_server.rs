@@ -128,7 +128,7 @@ fn a_load_that_is_killed_leaves_the_servers_list_alone() {
     assert!(begin().wait().unwrap().success());
     let mut moments = Moments::within(undisturbed.elapsed());
     // Byte by byte it is never the same: the loader adds the time.
-    let compare = format!("{CTL_MBOXLIST} -C {conf} -d -f {db} | mbx-count-guard --against {new}");
+    let compare = format!("{CTL_MBOXLIST} -C {conf} -d -f {db} | mbx-count-guard --compare-with {new}");
     let is_whole = || Path::new(&db).exists() && sandbox.sh(&compare).status == 0;
     assert!(is_whole());
     let trials = std::env::var("MBX_KILL_TRIALS").ok().and_then(|n| n.parse().ok()).unwrap_or(200_u64) / 20;

@@ -161,9 +161,9 @@ fn the_failure_of_a_piece_is_the_failure_of_the_list() {
     sandbox.write("a.ab.sealed", &good);
     refused(sandbox.sh(&join("a.aa a.ac", "--expect 101")), "not --expect 101");
     refused(sandbox.sh(&join("a.aa a.ab a.ac a.ab", "")), "mailbox twice");
-    sandbox.sh(&join("a.ac a.aa a.ab", "--expect 101 --against old.list --compare name >/dev/null")).expect(2);
+    sandbox.sh(&join("a.ac a.aa a.ab", "--expect 101 --compare-with old.list --compare name >/dev/null")).expect(2);
     sandbox.write("old.list", &whole);
-    sandbox.sh(&join("a.ac a.aa a.ab", "--expect 101 --against old.list >/dev/null")).expect(0);
+    sandbox.sh(&join("a.ac a.aa a.ab", "--expect 101 --compare-with old.list >/dev/null")).expect(0);
 }
 
 /// Seals are of one list, and limits are of what one filter sees.

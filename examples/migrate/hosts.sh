@@ -217,8 +217,8 @@ users() {
         releases="--from $TO --to $TO"
         sed '/^!mbx-/d; s/"mbtype": "\([a-km-z]*\)"/"mbtype": "\1l"/' "$W/old.list" >"$by_name"
     fi
-    hashed quotas-here OLD "$by_name" $releases --layout 2.5.17
-    hashed quotas-there NEW "$by_name" $releases --layout 2.5.17
+    hashed quotas-here OLD "$by_name" $releases --spool-release 2.5.17
+    hashed quotas-there NEW "$by_name" $releases --spool-release 2.5.17
     : >"$W/known"
     if since "$TO" 3 6; then dots=1; else dots=0; fi
     if since "$FROM" 3 6; then dotted=1; else dotted=0; fi
@@ -270,7 +270,7 @@ hashed() {
     host=$2
     list_of=$3
     shift 3
-    mbx-check-paths -nq -C "$W/NEW.hash" --old-conf "$W/$host.hash" "$@" --report "$W/$report.tsv" --reject /dev/null \
+    mbx-check-paths -nq -C "$W/NEW.hash" --spool-conf "$W/$host.hash" "$@" --report "$W/$report.tsv" --reject /dev/null \
         "$list_of" >/dev/null 2>"$W/hashed.log" || test $? -eq 1 || { cat "$W/hashed.log" >&2; die 'see above'; }
 }
 

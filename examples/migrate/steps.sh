@@ -177,7 +177,7 @@ make_list() {
     test ! -e "$W/rehearsed.list" || baseline="--baseline $W/rehearsed.list --max-lost $MAX_LOST"
     mbx-remap-part $MAP -C "$NEW_CONF" <"$W/old.list" |
         "$@" |
-        mbx-check-paths -C "$NEW_CONF" --old-conf "$OLD_CONF" $fill $looks --max-missing "$MAX_MISSING" \
+        mbx-check-paths -C "$NEW_CONF" --spool-conf "$OLD_CONF" $fill $looks --max-missing "$MAX_MISSING" \
             --missing "$W/missing" --reject "$W/refused.by-disk" --report "$W/places.tsv" 2>"$W/check.log" |
         mbx-count-guard --sealed --min "$MIN" $baseline >"$list.new" 2>"$W/guard.log" || {
         { shown "$W/check.log" && cat "$W/guard.log"; } >&2
@@ -202,7 +202,7 @@ make_list() {
     moves "$W/places.tsv" "$W/night.tsv"
     nothing_left
     # What would be done on metapartitions, where the copy is now, and can it be done?
-    (metadata -n --old-conf "$OLD_CONF" <"$list.new") 2>"$W/metadata" || { cat "$W/metadata" >&2; exit 1; }
+    (metadata -n --spool-conf "$OLD_CONF" <"$list.new") 2>"$W/metadata" || { cat "$W/metadata" >&2; exit 1; }
     tail -n 1 "$W/metadata" >&2
     mv "$list.new" "$list"
 }
@@ -312,7 +312,7 @@ arrange() {
     awk -F '\t' -v OFS='\t' '$3 != $4 { print $1, $3, $4 }' "$W/night.tsv" >"$W/moves.tsv"
     move "$W/moves.tsv" >>"$W/journal" ||
         die "a directory could not be moved, see above: mend it, and make load again ($W/moves.sh)"
-    metadata --layout "$TO" <"$W/final.list"
+    metadata --spool-release "$TO" <"$W/final.list"
     touch "$W/arranged"
 }
 
@@ -382,8 +382,8 @@ verified() {
     fill=
     if since "$TO" 3 6; then fill=--fill; fi
     if mbx-parse -q --from "$TO" --to "$TO" --seal -- $AS_CYRUS "$CYRUS_BIN/ctl_mboxlist" -C "$NEW_CONF" "$(printing)" |
-        mbx-check-paths -C "$NEW_CONF" --layout "$TO" --max-missing 0 $fill 2>"$W/verify.log" |
-        mbx-count-guard --sealed --against "$W/final.list" >/dev/null && ! grep -q 'not moved yet' "$W/verify.log"; then
+        mbx-check-paths -C "$NEW_CONF" --spool-release "$TO" --max-missing 0 $fill 2>"$W/verify.log" |
+        mbx-count-guard --sealed --compare-with "$W/final.list" >/dev/null && ! grep -q 'not moved yet' "$W/verify.log"; then
         return
     fi
     shown "$W/verify.log" >&2
@@ -476,7 +476,7 @@ plan() {
     printf '\n== What is copied; what the old host does not have is removed from this one\n'
     rsyncs
     mbx-remap-part $MAP -C "$NEW_CONF" <"$W/old.list" 2>"$W/remap.log" |
-        mbx-check-paths -nq -C "$NEW_CONF" --old-conf "$OLD_CONF" --report "$W/plan.places.tsv" \
+        mbx-check-paths -nq -C "$NEW_CONF" --spool-conf "$OLD_CONF" --report "$W/plan.places.tsv" \
             --reject "$W/refused.by-disk" 2>"$W/plan.log" | tail -n 1 | grep -q '^!mbx-end' || {
         cat "$W/remap.log" "$W/plan.log" >&2
         die 'the list, MAP and the two imapd.conf do not fit, see above'

@@ -21,7 +21,7 @@ pub fn hold(data: &[u8]) {
     let [from, to, flags, step, list @ ..] = data else { return };
     let flag = |n: u8| flags >> n & 1 == 1;
     let told =
-        Releases { from: stage::release(*from).cloned(), to: stage::release(*to).cloned(), rights_explicit: false };
+        Releases { from: stage::release(*from).cloned(), to: stage::release(*to).cloned(), rights_rewritten: false };
     let how = How {
         does: [Does::Pass, Does::Choose, Does::Choose, Does::Convert][usize::from(flags & 3)],
         seal: if flag(2) { Seal::Make } else { Seal::Keep },

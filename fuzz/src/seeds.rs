@@ -39,7 +39,7 @@ pub fn seeds(corpus: &Path) -> Vec<Seed> {
     }
     seeds.add("told", "pairs", &[0], b"old,new\n0,1\n\"a \"\"b\"\"\",c\n");
     seeds.add("told", "words", &[1], b"2.2.13\n3.0.0-beta2\n0=1\n./a=b\n0.5%\n40\n2.3");
-    seeds.add("told", "list", &[2], b"list from 2.2.13 to 3.6.1 rights explicit");
+    seeds.add("told", "list", &[2], b"list from 2.2.13 to 3.6.1 rights rewritten");
     seeds.add("told", "end", &[2], b"end 103");
     seeds.0
 }

@@ -150,7 +150,7 @@ fn unescaped(cell: &[u8]) -> Vec<u8> {
 
 /// What is converted says what it said, is an entry of the target's dialect, and nothing is left to convert.
 pub fn convert(entry: &Entry<'_>, from: Option<&Release>, to: &Release) {
-    let told = Releases { from: from.cloned(), to: Some(to.clone()), rights_explicit: false };
+    let told = Releases { from: from.cloned(), to: Some(to.clone()), rights_rewritten: false };
     let mut changes = Changes::default();
     let converted = Converter::new(&told, entry.dialect, to).convert(entry, &mut changes, &mut report());
     let mut written = Vec::new();

@@ -325,7 +325,7 @@ impl Filter for Rewrite {
         // And once they were made explicit, nothing in them is inert any more.
         let releases = &heading.releases;
         let era = match &releases.from {
-            Some(from) if !releases.rights_explicit => from.era(),
+            Some(from) if !releases.rights_rewritten => from.era(),
             _ => Era::LATEST,
         };
         self.reader = Reader::new(era, self.deleteright);
@@ -337,7 +337,7 @@ impl Filter for Rewrite {
         }
         let writes = !self.whole.is_empty() || !self.grants.is_empty();
         self.settles =
-            writes && !self.rfc4314 && heading.sealed && !releases.rights_explicit && releases.from.is_some();
+            writes && !self.rfc4314 && heading.sealed && !releases.rights_rewritten && releases.from.is_some();
         if let Some(to) = &heading.releases.to
             && to.era() == Era::Rfc2086
             && (self.rfc4314 || !self.grants.is_empty())

@@ -68,10 +68,10 @@ struct Options {
 
     /// Only report what is missing; every entry goes on
     #[arg(long)]
-    keep: bool,
+    no_drop: bool,
 
     /// Look for nothing; with --report: where each mailbox would be looked for
-    #[arg(short = 'n', long, conflicts_with_all = ["missing", "fill", "orphans", "keep", "max_missing", "null"])]
+    #[arg(short = 'n', long, conflicts_with_all = ["missing", "fill", "orphans", "no_drop", "max_missing", "null"])]
     dry_run: bool,
 
     /// Abort the list if more than N entries, or P% of them, are missing
@@ -95,7 +95,7 @@ struct Check {
     missing_file: Option<SideList>,
     orphans_file: Option<SideList>,
     orphans: Option<Orphans>,
-    keep: bool,
+    no_drop: bool,
     dry_run: bool,
     wants_fill: bool,
     fill: Option<Fill>,
@@ -168,7 +168,7 @@ impl Filter for Check {
         let layout = self.options.layout(&self.conf, heading.releases.from.as_ref())?;
         self.ahead = Ahead::new(&layout, &self.conf, heading.releases.to.as_ref())?;
         if let Some(list) = self.orphans_file.take() {
-            let (spool, told) = (self.options.layout.as_ref(), &heading.releases);
+            let (spool, told) = (self.options.spool_release.as_ref(), &heading.releases);
             let orphans = Orphans::new(list, &self.conf, &self.roster, &layout, spool, heading.dialect, told)?;
             self.orphans = Some(orphans);
         }
@@ -231,7 +231,7 @@ impl Filter for Check {
                 self.not_moved += u64::from(!moved);
                 return self.found(entry, facts, changes, report);
             }
-            Found::Broken(refusal) if self.keep => {
+            Found::Broken(refusal) if self.no_drop => {
                 report.loss(entry.at, refusal.kind, refusal.detail, entry.mailbox());
                 self.broken += 1;
                 return Ok(Verdict::Pass);
@@ -244,7 +244,7 @@ impl Filter for Check {
         if let Some(file) = &mut self.missing_file {
             file.write(entry.bytes, Some(entry.dialect))?;
         }
-        match self.keep {
+        match self.no_drop {
             true => {
                 self.kept += 1;
                 Ok(Verdict::Pass)
@@ -302,11 +302,11 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
         layout: None,
         ahead: None,
         to_move: 0,
-        missing: Missing::new(options.max_missing, options.keep, options.spool.old_conf.is_some()),
+        missing: Missing::new(options.max_missing, options.no_drop, options.spool.spool_conf.is_some()),
         missing_file: side.list(options.missing.as_deref(), "--missing")?,
         orphans_file: side.list(options.orphans.as_deref(), "--orphans")?,
         orphans: None,
-        keep: options.keep,
+        no_drop: options.no_drop,
         dry_run: options.dry_run,
         options: options.spool,
         wants_fill: options.fill,

@@ -57,10 +57,10 @@ struct Options {
 
     /// Compare entry by entry with another list, in any dialect and order
     #[arg(long, value_name = "LIST")]
-    against: Option<OsString>,
+    compare_with: Option<OsString>,
 
-    /// What is compared with --against: everything that both lists hold, if not told
-    #[arg(long, value_name = "FIELD,...", value_delimiter = ',', requires = "against")]
+    /// What is compared with --compare-with: everything that both lists hold, if not told
+    #[arg(long, value_name = "FIELD,...", value_delimiter = ',', requires = "compare_with")]
     compare: Vec<Field>,
 
     /// Afterwards, compare the list with what this shell command prints
@@ -105,7 +105,8 @@ impl Guard {
     fn new(options: Options) -> Guard {
         let starts = !options.command.is_empty();
         let unique = options.unique || options.sealed || starts;
-        let whole = unique || [&options.baseline, &options.against, &options.verify].iter().any(|list| list.is_some());
+        let whole =
+            unique || [&options.baseline, &options.compare_with, &options.verify].iter().any(|list| list.is_some());
         Guard {
             options,
             starts,
@@ -267,11 +268,11 @@ impl Filter for Guard {
                 );
             }
         }
-        if let Some(against) = &self.options.against {
+        if let Some(list) = &self.options.compare_with {
             let (other, dialect) =
-                collect(Input::sources_of(std::slice::from_ref(against)), Releases::default(), Purpose::Other, report)?;
+                collect(Input::sources_of(std::slice::from_ref(list)), Releases::default(), Purpose::Other, report)?;
             let fields = fields(&self.options.compare, [heading.dialect, dialect])?;
-            let name = Name(against.as_bytes()).to_string();
+            let name = Name(list.as_bytes()).to_string();
             compare(&sorted, &other, &fields, &Words::differs(&name), report)?;
         }
         self.sorted = self.options.verify.is_some().then_some(sorted);
@@ -303,7 +304,7 @@ fn guard(options: Options, report: &mut Report) -> Result<Account, Stop> {
         },
         releases: options.common.releases(),
         allow_empty: options.common.allow_empty,
-        ended: false,
+        require_end: false,
     };
     let mut account = run(list, &mut filter, report);
     report.flush_alike();

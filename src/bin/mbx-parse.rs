@@ -37,11 +37,11 @@ struct Options {
 
     /// Tell in the seal that mbx-acl-rewrite has been over the list already
     #[arg(long, requires = "seal")]
-    rights_explicit: bool,
+    rights_rewritten: bool,
 
     /// Take the input for whole only if it ends with the line !mbx-end
     #[arg(long)]
-    ended: bool,
+    require_end: bool,
 
     /// Keep only the mailboxes named in FILE, one a line, and what is below them
     #[arg(long, value_name = "FILE")]
@@ -280,8 +280,8 @@ fn parse(options: Options, report: &mut Report) -> Result<Account, Stop> {
         report.gather();
     }
     let mut whole = Run::between(&options.common, &options.rejects, &options.files, &mut side)?;
-    whole.ended = options.ended;
-    whole.releases.rights_explicit = options.rights_explicit;
+    whole.require_end = options.require_end;
+    whole.releases.rights_rewritten = options.rights_rewritten;
     if options.seal {
         whole.seal = Seal::Make;
     }

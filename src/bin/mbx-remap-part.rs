@@ -40,7 +40,7 @@ struct Options {
     strict: bool,
 
     /// Refuse a resulting partition that this imapd.conf, of the host at hand, does not declare
-    #[arg(short = 'C', value_name = "FILE")]
+    #[arg(short = 'C', long = "conf", value_name = "FILE")]
     config: Option<PathBuf>,
 
     /// Write mailbox,old,new of every mailbox whose partition changes, as csv

@@ -120,7 +120,7 @@ pub struct Run {
     /// Whether a list without entries is one.
     pub allow_empty: bool,
     /// Whether the input must end with an end mark.
-    pub ended: bool,
+    pub require_end: bool,
 }
 
 impl Run {
@@ -133,7 +133,7 @@ impl Run {
             seal: Seal::Keep,
             releases: common.releases(),
             allow_empty: common.allow_empty,
-            ended: false,
+            require_end: false,
         })
     }
 }
@@ -145,7 +145,7 @@ pub fn run<F: Filter>(run: Run, filter: &mut F, report: &mut Report) -> Account 
         rejects: run.rejects,
         seal: run.seal,
         allow_empty: run.allow_empty,
-        ended: run.ended,
+        require_end: run.require_end,
         heading: Heading { releases: run.releases, dialect: None, sealed: false },
         begun: false,
         writes: None,
@@ -188,7 +188,7 @@ struct Running<'f, F> {
     rejects: Option<SideList>,
     seal: Seal,
     allow_empty: bool,
-    ended: bool,
+    require_end: bool,
     heading: Heading,
     begun: bool,
     /// The dialect of the output.
@@ -260,7 +260,7 @@ impl<F: Filter> Running<'_, F> {
                     .to_string(),
             ));
         }
-        if self.end.is_none() && (self.heading.sealed || self.ended) {
+        if self.end.is_none() && (self.heading.sealed || self.require_end) {
             let hint = if self.heading.sealed { "" } else { ". Over ssh: ctl_mboxlist -d && echo '!mbx-end'" };
             return Err(Stop::Refused(format!(
                 "the list has no end mark: it was cut off, or what wrote it died{hint}"
@@ -419,7 +419,7 @@ impl<F: Filter> Running<'_, F> {
         if marked {
             output.sum_up();
             let mut releases = self.heading.releases.clone();
-            releases.rights_explicit = self.filter.leaves_rights_explicit(releases.rights_explicit);
+            releases.rights_rewritten = self.filter.leaves_rights_explicit(releases.rights_rewritten);
             seal::write_list(&releases, &mut output.buffer);
         }
         if opens {

@@ -79,7 +79,9 @@ impl Orphans {
     ) -> Result<Orphans, Stop> {
         let trouble = |text: &str| Stop::Trouble(format!("--orphans: {text}"));
         let release = spool.or(told.from.as_ref()).ok_or_else(|| {
-            trouble("the name of a directory hangs on the release of the spool: --from RELEASE, or --layout RELEASE")
+            trouble(
+                "the name of a directory hangs on the release of the spool: --from RELEASE, or --spool-release RELEASE",
+            )
         })?;
         let writes = match (&told.to, dialect, &told.from) {
             (Some(to), ..) => to.dialect(),

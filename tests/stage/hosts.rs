@@ -27,13 +27,14 @@ impl Hosts {
         let new = Sandbox::empty();
         let path = |of: &Sandbox| of.path().to_str().unwrap().to_string();
         let (here, there) = (path(&old), path(&new));
-        let mut old_conf = String::from_utf8(old.read("old.conf")).unwrap();
-        writeln!(old_conf, "sievedir: {here}/sieve").unwrap();
+        let mut spool_conf = String::from_utf8(old.read("old.conf")).unwrap();
+        writeln!(spool_conf, "sievedir: {here}/sieve").unwrap();
         for dir in ["sieve", "conf", "conf/user", "conf/user/a"] {
             std::fs::create_dir(old.path().join(dir)).unwrap();
         }
         old.write("conf/user/a/alice.seen", "of alice");
-        let mut new_conf = old_conf.replace(&here, &there).replace("defaultpartition: default", "defaultpartition: 3");
+        let mut new_conf =
+            spool_conf.replace(&here, &there).replace("defaultpartition: default", "defaultpartition: 3");
         for (from, to) in [("default", "3"), ("0", "4")] {
             new_conf = new_conf.replace(&format!("partition-{from}: "), &format!("partition-{to}: "));
             new_conf = new_conf.replace(&format!("/{from}\n"), &format!("/{to}\n"));
@@ -52,7 +53,7 @@ impl Hosts {
             let file = file.unwrap();
             std::fs::copy(file.path(), new.path().join("kit").join(file.file_name())).unwrap();
         }
-        new.write("kit/old.conf", &old_conf);
+        new.write("kit/old.conf", &spool_conf);
         new.write("cyrus.conf", "START {\n  # push cmd=\"ctl_mboxlist -m\"\n}\nSERVICES {\n}\n");
         cyrus::hand_over(old.path());
         cyrus::move_in(&new);
