@@ -4,8 +4,8 @@
 
 mod stage;
 
-use mbxtools::acl::Reader;
-use mbxtools::version::Era;
+use mbxtools::mailbox::acl::Reader;
+use mbxtools::release::Era;
 use stage::{read, run};
 
 /// What MYRIGHTS answered on 2.4.22, 2.5.17, 3.0.18 and 3.4.9, for deleteright c, d and x: every row. The answers show

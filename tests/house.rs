@@ -1,8 +1,9 @@
-//! The map at the top of `src/lib.rs` is true: a file uses only files on lower floors, or further left on its own.
+//! The map at the top of `src/lib.rs` is true: a folder uses only folders above it, and inside a folder no files use
+//! each other in a circle.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The files of a directory and of those below it.
@@ -16,61 +17,77 @@ fn files(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The names behind each `mark` of a text, up to the first character that no name has.
+/// The names behind each `mark` of a text, up to the first character that no path has.
 fn names<'t>(text: &'t str, mark: &str) -> Vec<&'t str> {
-    let name = |rest: &'t str| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+    let name = |rest: &'t str| rest.split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').next().unwrap();
     text.split(mark).skip(1).map(name).collect()
 }
 
-#[test]
-fn arrows_point_downwards() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let map = std::fs::read_to_string(src.join("lib.rs")).unwrap();
-    let floors = map.lines().filter_map(|line| line.strip_prefix("//! | "));
-    let floors = floors.filter_map(|row| Some((row.split(' ').next()?.parse::<u32>().ok()?, row)));
-    let mut place = HashMap::new();
-    for (floor, row) in floors {
-        place.extend(names(row, "[`").into_iter().zip(0..).map(|(name, at)| (name, (floor, at))));
-    }
-    let modules = names(&map, "pub mod ");
-    for name in &modules {
-        assert!(place.contains_key(name), "{name} is not in the map of src/lib.rs");
-    }
-    assert!(modules.len() > 25 && place.len() == modules.len(), "{place:?}");
-    let mut sources = Vec::new();
-    files(&src, &mut sources);
-    let mut arrows = 0;
-    for path in sources {
-        let inside = path.strip_prefix(&src).unwrap().to_str().unwrap();
-        let Some(here) = place.get(inside.split('/').next().unwrap().trim_end_matches(".rs")) else { continue };
-        let text = std::fs::read_to_string(&path).unwrap();
-        for name in names(text.split("#[cfg(test)]").next().unwrap(), "crate::") {
-            let Some(there) = place.get(name).filter(|there| *there != here) else { continue };
-            let below = there.0 < here.0 || (there.0 == here.0 && there.1 < here.1);
-            assert!(below, "src/{inside} uses {name}, which is not below it in the map of src/lib.rs");
-            arrows += 1;
-        }
-    }
-    assert!(arrows > 100, "{arrows}");
+/// The folders in the order of the table of `src/lib.rs`.
+fn floors(map: &str) -> Vec<&str> {
+    map.lines().filter_map(|line| line.strip_prefix("//! | [`")).map(|row| row.split('`').next().unwrap()).collect()
 }
 
-/// CONTRIBUTING shows the same map.
-#[test]
-fn contributing_has_the_same_floors() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let map = std::fs::read_to_string(root.join("src/lib.rs")).unwrap();
-    let told = std::fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap();
-    for floor in 1..=4 {
-        let row = |text: &str, mark: &str| {
-            let mark = format!("{mark}{floor} | ");
-            text.lines().find_map(|line| line.strip_prefix(&mark)).unwrap().to_string()
-        };
-        let row_of_map = row(&map, "//! | ");
-        let (wanted, shown) = (names(&row_of_map, "[`"), row(&told, "| "));
-        let mut rest = &shown[..];
-        for name in wanted {
-            let at = rest.find(&format!("`{name}`"));
-            rest = &rest[at.unwrap_or_else(|| panic!("floor {floor} of CONTRIBUTING.md: {name}, in its order"))..];
+/// `folder::module` of each file, with the modules that it uses.
+fn arrows(src: &Path) -> BTreeMap<String, BTreeSet<String>> {
+    let mut sources = Vec::new();
+    files(src, &mut sources);
+    let mut arrows: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for path in sources {
+        let inside = path.strip_prefix(src).unwrap().to_str().unwrap().trim_end_matches(".rs");
+        let mut parts = inside.split('/');
+        let (Some(folder), Some(module)) = (parts.next(), parts.next()) else { continue };
+        if folder == "bin" {
+            continue;
         }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let used = names(code, "crate::").into_iter().map(|path| {
+            let mut parts = path.trim_end_matches(':').split("::");
+            let (folder, module) = (parts.next().unwrap(), parts.next().unwrap_or("mod"));
+            format!("{folder}::{module}")
+        });
+        arrows.entry(format!("{folder}::{module}")).or_default().extend(used);
+    }
+    arrows
+}
+
+#[test]
+fn a_folder_uses_only_folders_above_it() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let map = std::fs::read_to_string(src.join("lib.rs")).unwrap();
+    let floors = floors(&map);
+    let mut modules = names(&map, "pub mod ");
+    let mut sorted = floors.clone();
+    modules.sort_unstable();
+    sorted.sort_unstable();
+    assert_eq!(modules, sorted, "the folders of src/lib.rs, and its table");
+    let floor = |module: &str| floors.iter().position(|name| *name == module.split("::").next().unwrap());
+    let mut count = 0;
+    for (module, used) in arrows(&src) {
+        for other in used {
+            let (here, there) = (floor(&module).unwrap(), floor(&other));
+            let there = there.unwrap_or_else(|| panic!("src/{module} uses {other}, which is no folder"));
+            assert!(there <= here, "src/{module} uses {other}, which is below it in the table of src/lib.rs");
+            count += 1;
+        }
+    }
+    assert!(count > 100, "{count}");
+}
+
+#[test]
+fn inside_a_folder_no_files_use_each_other_in_a_circle() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut arrows = arrows(&src);
+    let folder = |module: &str| module.split("::").next().unwrap().to_string();
+    for (module, used) in &mut arrows {
+        used.retain(|other| other != module && folder(other) == folder(module));
+    }
+    // Takes away the modules that use none of those that are left, until nothing is left, or a circle.
+    while !arrows.is_empty() {
+        let known: BTreeSet<String> = arrows.keys().cloned().collect();
+        let before = arrows.len();
+        arrows.retain(|_, used| used.iter().any(|other| known.contains(other)));
+        assert!(arrows.len() < before, "a circle: {arrows:?}");
     }
 }

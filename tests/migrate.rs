@@ -427,7 +427,7 @@ fn an_imapd_conf_is_read_as_the_filters_read_it() {
     }
     let mut said = 0;
     for file in files {
-        let conf = mbxtools::imapd_conf::Conf::read(Path::new(&file), None).unwrap();
+        let conf = mbxtools::spool::conf::Conf::read(Path::new(&file), None).unwrap();
         for option in [
             "configdirectory",
             "partition-x",

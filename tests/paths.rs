@@ -5,13 +5,13 @@
 
 mod stage;
 
-use mbxtools::dialect::json;
-use mbxtools::entry::{Entry, Members};
-use mbxtools::imapd_conf::Conf;
-use mbxtools::outcome::At;
-use mbxtools::roots::{MetaFile, Roster};
-use mbxtools::spool::Layout;
-use mbxtools::version::Dialect;
+use mbxtools::list::json;
+use mbxtools::mailbox::entry::{Entry, Members};
+use mbxtools::mailbox::rejection::At;
+use mbxtools::release::Dialect;
+use mbxtools::spool::conf::Conf;
+use mbxtools::spool::layout::Layout;
+use mbxtools::spool::partitions::{MetaFile, Roster};
 use stage::{RELEASES, Sandbox, command, corpus, lines, read, run};
 use std::collections::HashMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -2,12 +2,13 @@
 //! what was asked for is there, and nothing else is.
 
 use super::stage;
-use mbxtools::acl::{self, Pair, Reader, Rights};
-use mbxtools::changes::{AclChanges, Changes};
-use mbxtools::dialect::{json, text};
-use mbxtools::entry::Entry;
-use mbxtools::mbtype::Mbtype;
-use mbxtools::version::{Dialect, Era};
+use mbxtools::list::edits::{AclChanges, Changes};
+use mbxtools::list::{json, text};
+use mbxtools::mailbox::acl;
+use mbxtools::mailbox::acl::{Pair, Reader, Rights};
+use mbxtools::mailbox::entry::Entry;
+use mbxtools::mailbox::mbtype::Mbtype;
+use mbxtools::release::{Dialect, Era};
 
 /// What becomes of a pair.
 #[derive(Clone, Copy)]

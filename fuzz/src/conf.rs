@@ -1,11 +1,11 @@
 //! imapd.conf with what it includes, as any release reads it. The files are in memory: an `@include` reaches nothing.
 
 use super::stage;
-use mbxtools::imapd_conf::Conf;
-use mbxtools::outcome::Stop;
-use mbxtools::roots::{MetaFile, Roster};
-use mbxtools::spool::Layout;
-use mbxtools::version::{Release, v};
+use mbxtools::list::error::Stop;
+use mbxtools::release::{Release, v};
+use mbxtools::spool::conf::Conf;
+use mbxtools::spool::layout::Layout;
+use mbxtools::spool::partitions::{MetaFile, Roster};
 use std::io::{Error, ErrorKind};
 use std::path::Path;
 

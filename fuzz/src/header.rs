@@ -1,6 +1,6 @@
 //! cyrus.header and cyrus.index: what is believed of them can stand in a path, a line and JSON.
 
-use mbxtools::header::{Header, Index};
+use mbxtools::spool::header::{Header, Index};
 
 /// No fuzzer guesses this.
 const MAGIC: &[u8] = b"\xa1\x02\x8b\x0dCyrus mailbox header\n\

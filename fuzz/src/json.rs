@@ -1,12 +1,13 @@
 //! Members of a JSON list: read as another reader of JSON reads them, changed, and converted.
 
 use super::stage;
-use mbxtools::acl;
-use mbxtools::changes::Changes;
-use mbxtools::dialect::json::{self, Taken};
-use mbxtools::entry::{Entry, Member, Members};
-use mbxtools::json::{Scan, Snag, Value, decode, encode};
-use mbxtools::version::Dialect;
+use mbxtools::list::edits::Changes;
+use mbxtools::list::jansson::{Scan, Snag, Value, decode, encode};
+use mbxtools::list::json;
+use mbxtools::list::json::Taken;
+use mbxtools::mailbox::acl;
+use mbxtools::mailbox::entry::{Entry, Member, Members};
+use mbxtools::release::Dialect;
 
 /// What holds of these bytes.
 pub fn hold(data: &[u8]) {

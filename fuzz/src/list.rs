@@ -3,17 +3,20 @@
 
 use super::stage;
 use super::stage::{Sink, read_object};
-use mbxtools::changes::Changes;
-use mbxtools::convert::{Converted, Converter};
-use mbxtools::dialect::foreign::foreign;
-use mbxtools::dialect::side_list::SideList;
-use mbxtools::dialect::{Beginning, Detected, beginning, detect};
-use mbxtools::entry::Entry;
-use mbxtools::filter::{Filter, Heading, Run, Seal, Verdict, run};
-use mbxtools::outcome::{Account, Refusal, Report, Status, Stop};
-use mbxtools::seal::Releases;
-use mbxtools::stream::{Input, Output, SideFile, Source};
-use mbxtools::version::{Dialect, Release};
+use mbxtools::list::detect::{Beginning, Detected, beginning, detect};
+use mbxtools::list::edits::Changes;
+use mbxtools::list::error::Stop;
+use mbxtools::list::list_file::SideList;
+use mbxtools::list::magic::foreign;
+use mbxtools::list::seal::Releases;
+use mbxtools::list::stream::{Input, Output, SideFile, Source};
+use mbxtools::mailbox::entry::Entry;
+use mbxtools::mailbox::rejection::Refusal;
+use mbxtools::release::{Dialect, Release};
+use mbxtools::run::engine::{Filter, Heading, Run, Seal, Verdict, run};
+use mbxtools::run::report::{Report, Status};
+use mbxtools::run::totals::Account;
+use mbxtools::verbs::convert::{Converted, Converter};
 use std::io::{self, Read, Seek};
 
 /// What holds of these bytes.
@@ -111,7 +114,7 @@ impl How {
             seal: self.seal,
             releases: self.told.clone(),
             allow_empty: self.allow_empty,
-            ended: false,
+            require_end: false,
         };
         let account = run(whole, &mut judge, &mut report);
         let mut refused = Vec::new();

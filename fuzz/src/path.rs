@@ -1,12 +1,13 @@
 //! Mailbox to directory and back: no path leaves its root, and the name that a directory tells has that directory.
 
 use super::stage;
-use mbxtools::entry::local_part;
-use mbxtools::imapd_conf::Conf;
-use mbxtools::json::encode;
-use mbxtools::orphans::name::{name_of, uniqueid_of};
-use mbxtools::spool::{Layout, can_be_uniqueid, folded};
-use mbxtools::version::{Dialect, Release, v};
+use mbxtools::list::jansson::encode;
+use mbxtools::mailbox::name::local_part;
+use mbxtools::mailbox::name::{can_be_uniqueid, folded};
+use mbxtools::release::{Dialect, Release, v};
+use mbxtools::spool::conf::Conf;
+use mbxtools::spool::layout::Layout;
+use mbxtools::verbs::orphans::name::{name_of, uniqueid_of};
 use std::sync::LazyLock;
 
 const DOMAIN: &str = "d.e";

@@ -4,7 +4,7 @@
 use super::stage::RELEASES;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use mbxtools::version::{Dialect, Release};
+use mbxtools::release::{Dialect, Release};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -1,16 +1,20 @@
 //! The stage on which the targets play: releases, layouts and lists in memory.
 
-use mbxtools::changes::Changes;
-use mbxtools::convert::{Converted, Converter};
-use mbxtools::dialect::{Detected, detect, json, text};
-use mbxtools::entry::{Entry, Kind, Member, Members};
-use mbxtools::hold::{Kept, kept, record_of, same_mbtype};
-use mbxtools::outcome::{Account, At, Groups, Report, Volume};
-use mbxtools::seal::Releases;
-use mbxtools::summary::Summary;
-use mbxtools::table::{Format, Rows};
-use mbxtools::version::{Dialect, Release};
-use mbxtools::{acl, jmap_id};
+use mbxtools::list::detect::{Detected, detect};
+use mbxtools::list::edits::Changes;
+use mbxtools::list::hold::{Kept, kept, record_of, same_mbtype};
+use mbxtools::list::seal::Releases;
+use mbxtools::list::{json, text};
+use mbxtools::mailbox::entry::{Entry, Kind, Member, Members};
+use mbxtools::mailbox::rejection::At;
+use mbxtools::mailbox::text::Groups;
+use mbxtools::mailbox::{acl, jmap_id};
+use mbxtools::release::{Dialect, Release};
+use mbxtools::run::report::{Report, Volume};
+use mbxtools::run::totals::Account;
+use mbxtools::verbs::convert::{Converted, Converter};
+use mbxtools::verbs::summary::Summary;
+use mbxtools::verbs::table::{Format, Rows};
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::cell::RefCell;
 use std::fs::File;

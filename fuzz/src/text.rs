@@ -1,10 +1,11 @@
 //! Lines of text: read in each dialect, written again, and converted from any release to any other.
 
 use super::stage;
-use mbxtools::dialect::{beginning, detect, stranger, text};
-use mbxtools::entry::Entry;
-use mbxtools::mbtype::Mbtype;
-use mbxtools::version::Dialect;
+use mbxtools::list::detect::{beginning, detect, stranger};
+use mbxtools::list::text;
+use mbxtools::mailbox::entry::Entry;
+use mbxtools::mailbox::mbtype::Mbtype;
+use mbxtools::release::Dialect;
 
 /// What holds of these bytes.
 pub fn hold(data: &[u8]) {

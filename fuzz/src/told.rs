@@ -1,10 +1,11 @@
 //! What users tell: files of renames, operands, releases, limits, and the marks that carry releases down a pipe.
 
 use super::stage;
-use mbxtools::options::{Limit, Pairs, read_pairs, split_pair, split_renames};
-use mbxtools::partition;
-use mbxtools::seal::{self, Mark};
-use mbxtools::version::Release;
+use mbxtools::list::seal;
+use mbxtools::list::seal::Mark;
+use mbxtools::mailbox::partition;
+use mbxtools::release::Release;
+use mbxtools::run::options::{Limit, Pairs, read_pairs, split_pair, split_renames};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
@@ -52,7 +53,7 @@ fn words(data: &[u8]) {
         }
         if let Ok(release) = text.parse::<Release>() {
             assert_eq!(release.to_string(), text);
-            assert!(release.since("1.6".parse::<Release>().map(|_| mbxtools::version::v(1, 6, 0)).expect("a release")));
+            assert!(release.since("1.6".parse::<Release>().map(|_| mbxtools::release::v(1, 6, 0)).expect("a release")));
             let _ = (release.dialect(), release.era(), release.one_layout());
         }
     }

@@ -1,15 +1,20 @@
 //! mbx-acl-rewrite: rights and identifiers, and nothing else.
 
 use clap::Parser;
-use mbxtools::acl::{self, Known, Pair, Reader, Rights, typed_rights};
-use mbxtools::changes::{AclChanges, Changes};
-use mbxtools::command::main_of;
-use mbxtools::entry::{Entry, Kind};
-use mbxtools::filter::{Filter, Heading, Run, Verdict, run};
-use mbxtools::json::why_not_utf8;
-use mbxtools::options::{Common, KNOWN, Rejects, SideFiles, are_files, read_pairs, split_pair};
-use mbxtools::outcome::{Account, Count, Name, Refusal, Report, Stop};
-use mbxtools::version::{Dialect, Era};
+use mbxtools::list::edits::{AclChanges, Changes};
+use mbxtools::list::error::Stop;
+use mbxtools::list::jansson::why_not_utf8;
+use mbxtools::mailbox::acl;
+use mbxtools::mailbox::acl::{Known, Pair, Reader, Rights, typed_rights};
+use mbxtools::mailbox::entry::{Entry, Kind};
+use mbxtools::mailbox::rejection::Refusal;
+use mbxtools::mailbox::text::{Count, Name};
+use mbxtools::release::{Dialect, Era};
+use mbxtools::run::engine::{Filter, Heading, Run, Verdict, run};
+use mbxtools::run::main::main_of;
+use mbxtools::run::options::{Common, KNOWN, Rejects, SideFiles, are_files, read_pairs, split_pair};
+use mbxtools::run::report::Report;
+use mbxtools::run::totals::Account;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;

@@ -1,19 +1,25 @@
 //! mbx-count-guard: the whole list, or nothing.
 
 use clap::Parser;
-use mbxtools::changes::Changes;
-use mbxtools::command::main_of;
-use mbxtools::compare::{Field, Purpose, Words, collect, compare, fields, tell_duplicates, tell_folded, tell_shared};
-use mbxtools::convert::{Converted, Converter};
-use mbxtools::entry::{Entry, Kind, Member};
-use mbxtools::filter::{Filter, Heading, Run, Seal, Verdict, run};
-use mbxtools::hold::{Held, Sorted, Sorter, record_of};
-use mbxtools::options::{Common, KNOWN, Limit, are_files};
-use mbxtools::outcome::{Account, Count, Name, Refusal, Report, Status, Stop, reason};
-use mbxtools::seal::{Releases, write_abort};
-use mbxtools::spool::{INTERNAL, folded};
-use mbxtools::stream::{Input, Output, Source, cannot_run, cannot_write, stdout};
-use mbxtools::version::{Dialect, v};
+use mbxtools::list::edits::Changes;
+use mbxtools::list::error::{Stop, reason};
+use mbxtools::list::hold::{Held, Sorted, Sorter, record_of};
+use mbxtools::list::seal::{Releases, write_abort};
+use mbxtools::list::stream::{Input, Output, Source, cannot_run, cannot_write, stdout};
+use mbxtools::mailbox::entry::{Entry, Kind, Member};
+use mbxtools::mailbox::name::{INTERNAL, folded};
+use mbxtools::mailbox::rejection::Refusal;
+use mbxtools::mailbox::text::{Count, Name};
+use mbxtools::release::{Dialect, v};
+use mbxtools::run::engine::{Filter, Heading, Run, Seal, Verdict, run};
+use mbxtools::run::main::main_of;
+use mbxtools::run::options::{Common, KNOWN, Limit, are_files};
+use mbxtools::run::report::{Report, Status};
+use mbxtools::run::totals::Account;
+use mbxtools::verbs::compare::{
+    Field, Purpose, Words, collect, compare, fields, tell_duplicates, tell_folded, tell_shared,
+};
+use mbxtools::verbs::convert::{Converted, Converter};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, Write};

@@ -1,17 +1,20 @@
 //! mbx-mkmeta: make the directories under the metapartitions, and bring the files there.
 
 use clap::{ArgGroup, Parser};
-use mbxtools::changes::Changes;
-use mbxtools::command::main_of;
-use mbxtools::entry::{Entry, Kind};
-use mbxtools::filter::{Filter, Heading, Run, Verdict, run};
-use mbxtools::imapd_conf::Conf;
-use mbxtools::metadata::{Makers, Owner, Rules, mode_under};
-use mbxtools::moving::{Mover, Prefer, Way};
-use mbxtools::options::{Common, KNOWN, Rejects, SideFiles, SpoolOptions};
-use mbxtools::outcome::{Account, Report, Stop};
-use mbxtools::roots::{Roots, Roster};
-use mbxtools::spool::{Ahead, Layout};
+use mbxtools::list::edits::Changes;
+use mbxtools::list::error::Stop;
+use mbxtools::mailbox::entry::{Entry, Kind};
+use mbxtools::run::engine::{Filter, Heading, Run, Verdict, run};
+use mbxtools::run::main::main_of;
+use mbxtools::run::options::{Common, KNOWN, Rejects, SideFiles};
+use mbxtools::run::report::Report;
+use mbxtools::run::totals::Account;
+use mbxtools::spool::conf::Conf;
+use mbxtools::spool::layout::{Ahead, Layout};
+use mbxtools::spool::mkdir::{Makers, Owner, Rules, mode_under};
+use mbxtools::spool::options::SpoolOptions;
+use mbxtools::spool::partitions::{Roots, Roster};
+use mbxtools::spool::transfer::{Mover, Prefer, Way};
 use std::ffi::OsString;
 use std::process::ExitCode;
 

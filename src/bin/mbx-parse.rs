@@ -1,18 +1,21 @@
 //! mbx-parse: read, check, convert, look.
 
 use clap::{Parser, ValueEnum};
-use mbxtools::changes::Changes;
-use mbxtools::command::main_of;
-use mbxtools::convert::{Converted, Converter, takes_as_it_is};
-use mbxtools::entry::{Entry, Kind};
-use mbxtools::filter::{Filter, Heading, Run, Seal, Verdict, run};
-use mbxtools::mbtype::Mbtype;
-use mbxtools::options::{Common, KNOWN, Rejects, SideFiles};
-use mbxtools::outcome::{Account, Name, Report, Stop};
-use mbxtools::stream::{Input, Source, stdout};
-use mbxtools::summary::Summary;
-use mbxtools::table::{Format, Rows};
-use mbxtools::version::{Dialect, Release};
+use mbxtools::list::edits::Changes;
+use mbxtools::list::error::Stop;
+use mbxtools::list::stream::{Input, Source, stdout};
+use mbxtools::mailbox::entry::{Entry, Kind};
+use mbxtools::mailbox::mbtype::Mbtype;
+use mbxtools::mailbox::text::Name;
+use mbxtools::release::{Dialect, Release};
+use mbxtools::run::engine::{Filter, Heading, Run, Seal, Verdict, run};
+use mbxtools::run::main::main_of;
+use mbxtools::run::options::{Common, KNOWN, Rejects, SideFiles};
+use mbxtools::run::report::Report;
+use mbxtools::run::totals::Account;
+use mbxtools::verbs::convert::{Converted, Converter, takes_as_it_is};
+use mbxtools::verbs::summary::Summary;
+use mbxtools::verbs::table::{Format, Rows};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;

@@ -1,16 +1,20 @@
 //! mbx-remap-part: rename partitions, and the servers of a murder.
 
 use clap::Parser;
-use mbxtools::changes::Changes;
-use mbxtools::command::main_of;
-use mbxtools::entry::{Entry, Kind};
-use mbxtools::filter::{Filter, Heading, Run, Verdict, run};
-use mbxtools::imapd_conf::Conf;
-use mbxtools::json;
-use mbxtools::options::{Common, KNOWN, Rejects, SideFiles, are_files, read_pairs, split_pair, split_renames};
-use mbxtools::outcome::{Account, Name, Refusal, Report, Stop};
-use mbxtools::partition;
-use mbxtools::stream::SideFile;
+use mbxtools::list::edits::Changes;
+use mbxtools::list::error::Stop;
+use mbxtools::list::jansson as json;
+use mbxtools::list::stream::SideFile;
+use mbxtools::mailbox::entry::{Entry, Kind};
+use mbxtools::mailbox::partition;
+use mbxtools::mailbox::rejection::Refusal;
+use mbxtools::mailbox::text::Name;
+use mbxtools::run::engine::{Filter, Heading, Run, Verdict, run};
+use mbxtools::run::main::main_of;
+use mbxtools::run::options::{Common, KNOWN, Rejects, SideFiles, are_files, read_pairs, split_pair, split_renames};
+use mbxtools::run::report::Report;
+use mbxtools::run::totals::Account;
+use mbxtools::spool::conf::Conf;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;

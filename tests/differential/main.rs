@@ -11,7 +11,7 @@ mod entries;
 mod stage;
 
 use entries::{Odd, Source, TEXTS, Text};
-use mbxtools::outcome::Name;
+use mbxtools::mailbox::text::Name;
 use stage::cyrus::{self, CTL_MBOXLIST};
 use stage::{Said, Sandbox, lines, run, said};
 use std::collections::{HashMap, HashSet};

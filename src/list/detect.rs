@@ -1,0 +1,124 @@
+//! Telling dialects apart, and taking entries apart in each.
+//!
+//! A dialect turns bytes into an [`Entry`](crate::mailbox::entry::Entry); the filters see entries only.
+
+use crate::list::seal;
+use crate::mailbox::rejection::Refusal;
+use crate::release::Dialect;
+use memchr::{memchr, memchr_iter, memchr2};
+
+/// What the beginning of a file says about the list in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// Lines of text, or nothing at all.
+    Text,
+    /// A JSON object.
+    Object,
+    /// A JSON array, which no `ctl_mboxlist` writes, and reads as an empty list.
+    Array,
+    /// A byte order mark.
+    ByteOrderMark,
+}
+
+/// Tells what a file holds whose first bytes are `start`; none if more of it must be seen.
+pub fn beginning(start: &[u8]) -> Option<Beginning> {
+    const MARK: &[u8] = b"\xef\xbb\xbf";
+    if start.len() < MARK.len() && MARK.starts_with(start) {
+        return None;
+    }
+    if start.starts_with(MARK) {
+        return Some(Beginning::ByteOrderMark);
+    }
+    let mut rest = start.trim_ascii_start();
+    while rest.starts_with(seal::PREFIX) {
+        rest = rest[memchr(b'\n', rest)?..].trim_ascii_start();
+    }
+    if seal::PREFIX.starts_with(rest) {
+        return None;
+    }
+    let (open, inside) = rest.split_first()?;
+    if !matches!(open, b'{' | b'[') {
+        return Some(Beginning::Text);
+    }
+    // An object goes on with a member or its end; a mailbox `{x` of a text list does not. A comma in its place is what
+    // 3.6 prints for an entry that is no UTF-8, a `!` the mark of a filter that gave up. Of a line with a TAB only a
+    // quotation that is closed before it makes an object: no string of JSON has a TAB.
+    let newline = inside.iter().position(|b| !b.is_ascii_whitespace() || *b == b'\n');
+    if *open == b'{' && newline.is_some_and(|at| inside[at] == b'\n') {
+        return Some(Beginning::Object);
+    }
+    let first = inside.trim_ascii_start();
+    let quotes = |upto: usize| memchr_iter(b'"', &first[..upto]).count();
+    let closed = match (memchr2(b'\t', b'\n', first).map(|at| (at, first[at])), first.first()?) {
+        (_, b'"') if quotes(first.len().min(memchr(b'\t', first).unwrap_or(first.len()))) >= 2 => true,
+        (Some((_, b'\n')), _) => true,
+        (Some(_), _) => false,
+        (None, _) => return None,
+    };
+    Some(match (open, first.first()) {
+        (b'{', Some(b'"' | b'}' | b',' | b'!')) if closed => Beginning::Object,
+        (b'[', Some(b'"' | b'{' | b']')) if closed => Beginning::Array,
+        _ => Beginning::Text,
+    })
+}
+
+/// What the first entry of a list says about its dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detected {
+    /// It can only be this one.
+    Sure(Dialect),
+    /// Digits, a blank, and no partition: an entry without a partition of 2.3.4 and later, or a stray blank behind a
+    /// partition called `1` before. The releases must decide.
+    Unsure,
+}
+
+/// Tells the dialect of a line that has a TAB (`facts/dialects.md`, "Telling them apart").
+pub fn detect(line: &[u8]) -> Option<Detected> {
+    let rest = &line[memchr(b'\t', line)? + 1..];
+    let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+    if digits == 0 || rest.get(digits) != Some(&b' ') {
+        return Some(Detected::Sure(Dialect::Bare));
+    }
+    let place = &rest[digits + 1..];
+    Some(match memchr2(b' ', b'\t', place).map(|at| (at, place[at])) {
+        Some((0, _)) => Detected::Unsure,
+        Some((_, b'\t')) => Detected::Sure(Dialect::Tab),
+        _ => Detected::Sure(Dialect::Blank),
+    })
+}
+
+/// A line that is no entry of the list's dialect, with what it looks like.
+pub fn stranger(line: &[u8], dialect: Dialect) -> Refusal {
+    let kind = "line of another dialect";
+    match detect(line) {
+        Some(Detected::Sure(other)) if other != dialect => {
+            Refusal::with(kind, format_args!("the list is in {dialect}, this line in {other}: were two lists joined?"))
+        }
+        _ => Refusal::with(kind, format_args!("the list is in {dialect}: was it edited or joined?")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_entry_tells() {
+        for (line, found) in [
+            ("user.eve\t1\teve\tlrs\t", Detected::Sure(Dialect::Bare)),
+            ("user.eve\tdefault\teve\tlrs\t", Detected::Sure(Dialect::Bare)),
+            ("user.eve\t2nd\teve\tlrs\t", Detected::Sure(Dialect::Bare)),
+            ("user.eve\t0 1\teve\tlrs\t", Detected::Sure(Dialect::Tab)),
+            ("user.eve\t0 1\t", Detected::Sure(Dialect::Tab)),
+            ("user.eve\t0 1 eve\tlrs\t", Detected::Sure(Dialect::Blank)),
+            ("user.eve\t0 1 ", Detected::Sure(Dialect::Blank)),
+            ("user.eve\t16 (null) ", Detected::Sure(Dialect::Blank)),
+            ("user.eve\t1 be.example.com!1 ", Detected::Sure(Dialect::Blank)),
+            ("user.eve\t0 \teve\tlrs\t", Detected::Unsure),
+            ("user.eve\t0  eve\tlrs\t", Detected::Unsure),
+        ] {
+            assert_eq!(detect(line.as_bytes()), Some(found), "{line:?}");
+        }
+        assert_eq!(detect(b"Welcome to old.example.com"), None);
+    }
+}

@@ -1,0 +1,15 @@
+//! A list as bytes: read, taken apart, changed, written, sealed, sorted.
+
+pub mod counter;
+pub mod detect;
+pub mod edits;
+pub mod error;
+pub mod hold;
+pub mod jansson;
+pub mod json;
+pub mod list_file;
+pub mod magic;
+pub mod seal;
+pub mod stream;
+pub mod target;
+pub mod text;

@@ -1,0 +1,246 @@
+//! Mailboxes that are not where the server would look: how many of each partition, whether that can be right, and where
+//! they are instead.
+
+use crate::list::error::Stop;
+use crate::mailbox::entry::Entry;
+use crate::mailbox::entry::is_by_name;
+use crate::mailbox::name::local_part;
+use crate::mailbox::text::{Count, Name};
+use crate::run::options::Limit;
+use crate::run::report::Report;
+use crate::spool::layout::{Hash, Layout};
+use crate::spool::partitions::{MetaFile, Roster, as_path};
+use crate::spool::probe::Place;
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// So many missing mailboxes are looked for elsewhere before a list is given up.
+const SAMPLES: usize = 20;
+
+/// From so many on, mailboxes that are missing all together are taken for the same.
+const ALL_OF: u64 = 3;
+
+/// From so many missing on, more than half of a partition is taken for a wrong map or an unmounted disk.
+const SUSPICIOUS: u64 = 10;
+
+/// One partition, open, and what is missing of it.
+struct Partition {
+    place: Arc<Place>,
+    entries: u64,
+    missing: u64,
+    /// The first mailboxes that are missing, to be looked for elsewhere: by name, or where their uniqueid says.
+    samples: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+/// What was looked for and not found.
+#[derive(Default)]
+pub struct Missing {
+    limit: Option<Limit>,
+    no_drop: bool,
+    hash_told: bool,
+    partitions: HashMap<Vec<u8>, Partition>,
+    /// Mailboxes that were looked for, and how many of them are missing.
+    all: (u64, u64),
+    /// The same of those with a domain.
+    with_domain: (u64, u64),
+}
+
+impl Missing {
+    /// With the `limit` of --max-missing; whether what is missing is only told, and whether the old host's hashing was.
+    pub fn new(limit: Option<Limit>, no_drop: bool, hash_told: bool) -> Missing {
+        Missing { limit, no_drop, hash_told, ..Missing::default() }
+    }
+
+    /// How many mailboxes were looked for.
+    pub fn looked_for(&self) -> u64 {
+        self.all.0
+    }
+
+    /// How many of them are missing.
+    pub fn count(&self) -> u64 {
+        self.all.1
+    }
+
+    /// Where the mailboxes of an entry's partition are. It is opened when it is met first; that no mailbox at all is there
+    /// is trouble.
+    pub fn place(&mut self, entry: &Entry<'_>, roster: &Roster) -> Result<Arc<Place>, Stop> {
+        self.partition(entry, roster).map(|partition| Arc::clone(&partition.place))
+    }
+
+    fn partition(&mut self, entry: &Entry<'_>, roster: &Roster) -> Result<&mut Partition, Stop> {
+        if !self.partitions.contains_key(entry.partition()) {
+            let roots = roster.of(entry)?;
+            let place = Place::open(roots, entry.partition())?;
+            if !holds_a_directory(roots.of(MetaFile::Header))? && !holds_a_directory(&roots.data)? {
+                return Err(Stop::Trouble(format!(
+                    "{}: {}: {} holds no mailbox though the list has some in partition {}: is the disk mounted?",
+                    entry.at,
+                    Name(entry.mailbox()),
+                    show(roots.of(MetaFile::Header)),
+                    Name(entry.partition())
+                )));
+            }
+            let opened = Partition { place: Arc::new(place), entries: 0, missing: 0, samples: Vec::new() };
+            self.partitions.insert(entry.partition().to_vec(), opened);
+        }
+        self.partitions.get_mut(entry.partition()).ok_or_else(|| Stop::Trouble("a partition that was lost".to_string()))
+    }
+
+    /// Counts a mailbox that is looked for.
+    pub fn look_for(&mut self, entry: &Entry<'_>, roster: &Roster) -> Result<Arc<Place>, Stop> {
+        self.all.0 += 1;
+        self.with_domain.0 += u64::from(has_domain(entry));
+        let partition = self.partition(entry, roster)?;
+        partition.entries += 1;
+        Ok(Arc::clone(&partition.place))
+    }
+
+    /// Counts one that is missing, and tells it; `header` is where it should be below its root.
+    pub fn add(
+        &mut self,
+        entry: &Entry<'_>,
+        roster: &Roster,
+        header: Vec<u8>,
+        report: &mut Report,
+    ) -> Result<(), Stop> {
+        self.all.1 += 1;
+        self.with_domain.1 += u64::from(has_domain(entry));
+        let partition = self.partition(entry, roster)?;
+        let path = partition.place.roots.of(MetaFile::Header).join(as_path(&header));
+        report.loss(entry.at, "no cyrus.header", format_args!(" ({})", show(&path)), entry.mailbox());
+        partition.missing += 1;
+        if partition.samples.len() < SAMPLES {
+            let by_id = (!is_by_name(entry)).then_some(header);
+            partition.samples.push((entry.mailbox().to_vec(), by_id));
+        }
+        Ok(())
+    }
+
+    /// Whether so many can be missing; if not, where they are is told.
+    pub fn judge(&self, roster: &Roster, layout: Option<&Layout>, report: &mut Report) -> Result<(), Stop> {
+        let exceeded = self.limit.map(|limit| (limit, limit.exceeded(self.all.1, self.all.0)));
+        let mut suspicious: Vec<_> = self
+            .partitions
+            .iter()
+            .filter(|(_, part)| {
+                (part.missing >= SUSPICIOUS && part.missing * 2 > part.entries)
+                    || (part.missing >= ALL_OF && part.missing == part.entries)
+            })
+            .filter(|_| exceeded.is_none_or(|(_, exceeded)| exceeded))
+            .collect();
+        suspicious.sort_by_key(|(name, _)| *name);
+        for (name, part) in &suspicious {
+            report.told(
+                "partition missing",
+                format_args!(
+                    "{} of {} mailboxes of partition {} are missing at {}{}",
+                    Count(part.missing),
+                    Count(part.entries),
+                    Name(name),
+                    show(part.place.roots.of(MetaFile::Header)),
+                    layout.map_or_else(String::new, |layout| self.elsewhere(name, part, roster, layout))
+                ),
+            );
+        }
+        let (all, missing) = self.with_domain;
+        match exceeded {
+            Some((limit, true)) => Err(Stop::Refused(format!(
+                "{} of {} mailboxes are missing; --max-missing allows {limit}",
+                Count(self.all.1),
+                Count(self.all.0)
+            ))),
+            // A limit of one's own replaces the rules below.
+            Some(_) => Ok(()),
+            None if self.no_drop => Ok(()),
+            None if !suspicious.is_empty() => Err(Stop::Refused(
+                "more than half of a partition is missing: a wrong map, a disk that is not mounted, or other hashing than -C says? \
+                 (--max-missing if it is right)"
+                    .to_string(),
+            )),
+            None if missing >= ALL_OF && missing == all => Err(Stop::Refused(format!(
+                "all {} mailboxes with a domain are missing: does virtdomains of the configuration fit the spool? \
+                 (--max-missing if it is right)",
+                Count(all)
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Where the first of the mailboxes that are missing of a partition stand instead.
+    fn elsewhere(&self, name: &[u8], partition: &Partition, roster: &Roster, layout: &Layout) -> String {
+        let standing = |layout: &Layout, roots: &[&Path]| {
+            let samples = partition.samples.iter();
+            samples.filter(|(mailbox, by_id)| stands_in(layout, roots, mailbox, by_id.as_deref())).count()
+        };
+        // How many, where, and what to do.
+        let mut best = (0, String::new(), "");
+        for (other, roots) in roster.all() {
+            for (hash, what) in [(Hash::None, "flat"), (Hash::Basic, "hashimapspool"), (Hash::Full, "fulldirhash")] {
+                if other == name && hash == layout.hash {
+                    continue;
+                }
+                let place = match (other == name, hash == layout.hash) {
+                    (true, _) => format!("in the same partition, hashed otherwise ({what})"),
+                    (false, true) => format!("in partition {}", Name(other)),
+                    (false, false) => format!("in partition {}, hashed otherwise ({what})", Name(other)),
+                };
+                let hint = match hash != layout.hash && !self.hash_told {
+                    true => ": --spool-conf tells how the old host hashed",
+                    false => "",
+                };
+                let found = standing(&layout.with_hash(hash), &[roots.of(MetaFile::Header), &roots.data]);
+                if found > best.0 {
+                    best = (found, place, hint);
+                }
+            }
+            // Where headers were kept apart before, or are on the old host.
+            for root in roots.meta.iter().filter(|root| other == name && *root != roots.of(MetaFile::Header)) {
+                let found = standing(layout, &[root]);
+                if found > best.0 {
+                    best = (found, format!("under {}", show(root)), ": metapartition_files of -C has no word header");
+                }
+            }
+        }
+        match best {
+            (0, ..) => "; the first of them stand in no other declared partition either".to_string(),
+            (found, place, hint) => format!("; {found} of the first {} stand {place}{hint}", partition.samples.len()),
+        }
+    }
+}
+
+fn has_domain(entry: &Entry<'_>) -> bool {
+    local_part(entry.mailbox()).len() < entry.mailbox().len()
+}
+
+/// Whether the header of a mailbox stands under one of the roots.
+fn stands_in(layout: &Layout, roots: &[&Path], mailbox: &[u8], by_id: Option<&[u8]>) -> bool {
+    let mut tail = Vec::new();
+    let header = match by_id {
+        Some(header) => header,
+        None if matches!(layout.path(mailbox, &mut tail), Ok(Ok(()))) => {
+            tail.extend_from_slice(b"/cyrus.header");
+            &tail
+        }
+        None => return false,
+    };
+    roots.iter().any(|root| root.join(as_path(header)).is_file())
+}
+
+/// Whether a root has a directory that could hold mailboxes: `stage.`, `sync.` and `lost+found` cannot.
+fn holds_a_directory(root: &Path) -> Result<bool, Stop> {
+    let entries = std::fs::read_dir(root).map_err(|e| Stop::io(show(root), &e))?;
+    for entry in entries {
+        let entry = entry.map_err(|e| Stop::io(show(root), &e))?;
+        let name = entry.file_name();
+        if name != "lost+found" && !name.as_bytes().contains(&b'.') && entry.path().is_dir() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn show(path: &Path) -> String {
+    Name(path.as_os_str().as_bytes()).to_string()
+}

@@ -1,0 +1,12 @@
+//! The disk: imapd.conf, partitions, directories, headers and indexes.
+
+pub mod conf;
+pub mod fill;
+pub mod header;
+pub mod layout;
+pub mod missing;
+pub mod mkdir;
+pub mod options;
+pub mod partitions;
+pub mod probe;
+pub mod transfer;

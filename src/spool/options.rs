@@ -1,0 +1,96 @@
+//! The options of the filters that look at the disk: which spool, and how it is laid out.
+
+use crate::list::error::Stop;
+use crate::release::Release;
+use crate::run::options::{Common, split_pair};
+use crate::spool::conf::Conf;
+use crate::spool::layout::Layout;
+use crate::spool::partitions::{Roots, Roster};
+use clap::Args;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+/// How the spool at hand is laid out.
+#[derive(Args, Debug, Default)]
+pub struct SpoolOptions {
+    /// The imapd.conf of the host at hand
+    #[arg(short = 'C', long = "conf", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// The release whose rules the spool follows, if not that of --from
+    #[arg(long, value_name = "RELEASE")]
+    pub spool_release: Option<Release>,
+
+    /// The imapd.conf of the old host, as whose spool this one is still hashed
+    #[arg(long, value_name = "FILE", requires = "config")]
+    pub spool_conf: Option<PathBuf>,
+
+    /// Without -C: the spool has hashed directories
+    #[arg(long, conflicts_with = "config")]
+    pub hashimapspool: bool,
+
+    /// Without -C: they are hashed over the whole name
+    #[arg(long, conflicts_with = "config", requires = "hashimapspool")]
+    pub fulldirhash: bool,
+
+    /// Without -C: mailboxes may have domains
+    #[arg(long, conflicts_with = "config")]
+    pub virtdomains: bool,
+}
+
+impl SpoolOptions {
+    /// The configuration: that of -C, or what the options tell if partitions are `declared` otherwise.
+    fn conf(&self, declared: bool, host: Option<&Release>) -> Result<Conf, Stop> {
+        match &self.config {
+            Some(path) => Conf::read(path, host),
+            None if declared => {
+                let switches = [
+                    ("hashimapspool", self.hashimapspool),
+                    ("fulldirhash", self.fulldirhash),
+                    ("virtdomains", self.virtdomains),
+                ];
+                Ok(Conf::of(switches.iter().filter(|(_, on)| *on).map(|(option, _)| (*option, "yes"))))
+            }
+            None => Err(Stop::Trouble(
+                "-C FILE is wanted, mostly -C /etc/imapd.conf: that of this host tells where mailboxes are".to_string(),
+            )),
+        }
+    }
+
+    /// The configuration, and the partitions that it declares or `words` of an option `NAME=DIR` do instead.
+    pub fn partitions(
+        &self,
+        common: &Common,
+        option: &str,
+        words: &[OsString],
+        roots: fn(PathBuf) -> Roots,
+    ) -> Result<(Conf, Roster), Stop> {
+        let conf = self.conf(!words.is_empty(), common.host())?;
+        let mut roster = Roster::new(&conf)?;
+        for word in words {
+            match split_pair(word) {
+                Some((name, dir)) if !name.is_empty() && !dir.is_empty() => {
+                    roster.declare(name, roots(PathBuf::from(OsStr::from_bytes(&dir))));
+                }
+                _ => return Err(Stop::Trouble(format!("{option} {}: NAME=DIR is wanted", word.display()))),
+            }
+        }
+        Ok((conf, roster))
+    }
+
+    /// The files that it reads.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.config.iter().chain(&self.spool_conf)
+    }
+
+    /// The layout, by the rules of --spool-release, else of the release that the list comes from; hashed as --spool-conf says,
+    /// else `conf`.
+    pub fn layout(&self, conf: &Conf, from: Option<&Release>) -> Result<Layout, Stop> {
+        let release = self.spool_release.as_ref().or(from);
+        match &self.spool_conf {
+            Some(path) => Layout::new(&Conf::read(path, release)?, release),
+            None => Layout::new(conf, release),
+        }
+    }
+}

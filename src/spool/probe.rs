@@ -1,0 +1,456 @@
+//! Is each mailbox's cyrus.header where it should be? Many questions in flight, answers in the order of the questions.
+//!
+//! What an administrator waits for is the disk, and a disk answers many questions at a time in hardly more time than
+//! one.
+
+use crate::list::error::{Stop, reason};
+use crate::list::stream::SideFile;
+use crate::mailbox::entry::Entry;
+use crate::mailbox::rejection::Refusal;
+use crate::mailbox::text::Name;
+use crate::run::report::Report;
+use crate::spool::conf::Conf;
+use crate::spool::fill;
+use crate::spool::fill::{Facts, unreadable};
+use crate::spool::mkdir::Owner;
+use crate::spool::partitions::{MetaFile, Roots, as_path};
+use rustix::fs::{Access, AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
+use rustix::io::Errno;
+use std::collections::VecDeque;
+use std::io::{self, BufWriter, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The name of what is looked for.
+const HEADER: &[u8] = b"/cyrus.header";
+
+/// So many questions in a row go to one thread: neighbours share directories.
+const RUN: usize = 16;
+
+/// The roots of a partition, open.
+pub struct Place {
+    /// Where they are.
+    pub roots: Roots,
+    /// The root of `cyrus.header`.
+    header: OwnedFd,
+    /// The data root, where it is another.
+    data: Option<OwnedFd>,
+    /// The root of `cyrus.index`, where it is neither.
+    index: Option<OwnedFd>,
+}
+
+impl Place {
+    /// Opens the roots of `partition`. One that is not there is an unmounted disk.
+    pub fn open(roots: &Roots, partition: &[u8]) -> Result<Place, Stop> {
+        let other = |path: &Path| match path == roots.of(MetaFile::Header) {
+            true => Ok(None),
+            false => open_root(path, partition).map(Some),
+        };
+        Ok(Place {
+            header: open_root(roots.of(MetaFile::Header), partition)?,
+            data: other(&roots.data)?,
+            index: match roots.of(MetaFile::Index) {
+                index if *index == roots.data => None,
+                index => other(index)?,
+            },
+            roots: roots.clone(),
+        })
+    }
+
+    /// The roots that may hold `cyrus.header`, the right one first.
+    pub fn headers(&self) -> Vec<fill::Root<'_>> {
+        let header = fill::Root { fd: &self.header, path: self.roots.of(MetaFile::Header) };
+        let data = self.data.as_ref().map(|fd| fill::Root { fd, path: &self.roots.data });
+        std::iter::once(header).chain(data).collect()
+    }
+
+    /// Likewise of `cyrus.index`.
+    pub fn indexes(&self) -> Vec<fill::Root<'_>> {
+        let mut roots = self.headers();
+        match &self.index {
+            Some(fd) => roots.insert(0, fill::Root { fd, path: self.roots.of(MetaFile::Index) }),
+            None if self.roots.of(MetaFile::Index) != self.roots.of(MetaFile::Header) => roots.reverse(),
+            None => {}
+        }
+        roots
+    }
+}
+
+/// Opens a root of `partition`.
+pub fn open_root(path: &Path, partition: &[u8]) -> Result<OwnedFd, Stop> {
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|e| {
+        let why = reason(&io::Error::from(e));
+        let path = Name(path.as_os_str().as_bytes());
+        Stop::Trouble(format!("partition {}: {path}: {why}: is the disk mounted?", Name(partition)))
+    })
+}
+
+/// What was found of one mailbox.
+#[derive(Debug)]
+pub enum Found {
+    /// Its header, where it belongs or still on the data partition (`moved` is false), and what its files say if that
+    /// was asked.
+    Header {
+        /// Whether it is where it belongs, with the index if that was looked at.
+        moved: bool,
+        /// What its files say, or why they cannot be believed.
+        facts: Option<Result<Facts, Refusal>>,
+    },
+    /// Something in the header's place that no server opens as one.
+    Broken(Refusal),
+    /// Nothing.
+    Nothing,
+}
+
+/// A question: the directory of a mailbox below the roots of its partition.
+struct Question {
+    place: Arc<Place>,
+    dir: Vec<u8>,
+}
+
+/// How questions are asked.
+pub struct Asker {
+    /// How many at a time.
+    jobs: usize,
+    /// As whom, if we are root, whom no mode keeps out.
+    user: Option<User>,
+    /// Whether what the mailbox's files say is asked, too.
+    facts: bool,
+    asked: Vec<Question>,
+    answers: VecDeque<(Question, Result<Found, Stop>)>,
+    looker: Looker,
+}
+
+impl Asker {
+    /// Asks `jobs` questions at a time, as `user` if there is one.
+    pub fn new(jobs: usize, user: Option<User>, facts: bool) -> Asker {
+        let looker = Looker::default();
+        Asker { jobs: jobs.max(1), user, facts, asked: Vec::new(), answers: VecDeque::new(), looker }
+    }
+
+    /// Whether it helps to be told of questions ahead.
+    pub fn wants_ahead(&self) -> bool {
+        self.jobs > 1 || self.user.is_some()
+    }
+
+    /// A question that will be asked.
+    pub fn ahead(&mut self, place: &Arc<Place>, dir: &[u8]) {
+        self.asked.push(Question { place: Arc::clone(place), dir: dir.to_vec() });
+    }
+
+    /// Finds the answers to all that was told ahead.
+    pub fn fetch(&mut self) -> Result<(), Stop> {
+        let asked = std::mem::take(&mut self.asked);
+        let next = AtomicUsize::new(0);
+        let (user, facts) = (self.user.as_ref(), self.facts);
+        let work = || {
+            let mut answers = Vec::new();
+            if let Some(user) = user {
+                become_user(user)?;
+            }
+            let mut looker = Looker::default();
+            loop {
+                let from = next.fetch_add(RUN, Ordering::Relaxed);
+                let Some(run) = asked.get(from..).filter(|run| !run.is_empty()) else { return Ok(answers) };
+                for (i, question) in run.iter().take(RUN).enumerate() {
+                    answers.push((from + i, looker.look(&question.place, &question.dir, facts)));
+                }
+            }
+        };
+        let jobs = self.jobs.min(asked.len().div_ceil(RUN)).max(1);
+        let mut found = std::thread::scope(|scope| {
+            let mut workers = Vec::with_capacity(jobs);
+            for _ in 0..jobs {
+                // Where memory or processes are short, fewer do as well.
+                match std::thread::Builder::new().spawn_scoped(scope, work) {
+                    Ok(worker) => workers.push(worker),
+                    Err(e) if workers.is_empty() => return Err(Stop::io("cannot start a thread", &e)),
+                    Err(_) => break,
+                }
+            }
+            let mut all = Vec::with_capacity(asked.len());
+            for worker in workers {
+                // A worker that panicked would be a mistake of ours, and no answer.
+                let answers = worker.join().map_err(|_| Stop::Trouble("a look-up died".to_string()))?;
+                all.extend(answers?);
+            }
+            Ok::<_, Stop>(all)
+        })?;
+        found.sort_unstable_by_key(|(at, _)| *at);
+        self.answers.clear();
+        self.answers.extend(asked.into_iter().zip(found.into_iter().map(|(_, found)| found)));
+        Ok(())
+    }
+
+    /// The answer to a question, that told ahead first if it is the same.
+    pub fn ask(&mut self, place: &Arc<Place>, dir: &[u8]) -> Result<Found, Stop> {
+        if !self.wants_ahead() {
+            return self.looker.look(place, dir, self.facts);
+        }
+        let same = |question: &Question| Arc::ptr_eq(&question.place, place) && question.dir == dir;
+        // Answers come in the order of the questions; of an entry that was refused meanwhile nobody asks any more.
+        match self.answers.iter().position(|(question, _)| same(question)) {
+            Some(at) => drop(self.answers.drain(..at)),
+            None => {
+                self.asked.clear();
+                self.ahead(place, dir);
+                self.fetch()?;
+            }
+        }
+        match self.answers.pop_front() {
+            Some((_, found)) => found,
+            None => Err(Stop::Trouble("a look-up without an answer".to_string())),
+        }
+    }
+}
+
+/// Whom the server runs as.
+#[derive(Clone, Debug)]
+pub struct User {
+    owner: Owner,
+    groups: Vec<Gid>,
+}
+
+/// As whom the spool is read: root reads everything, and the server is not root. What it cannot read is not there.
+pub fn server_user(conf: &Conf, report: &mut Report) -> Result<Option<User>, Stop> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let told = conf.get("cyrus_user").map(|user| String::from_utf8_lossy(user).into_owned());
+    let user = told.clone().or_else(|| std::env::var("CYRUS_USER").ok()).unwrap_or_else(|| "cyrus".to_string());
+    match Owner::parse(&user) {
+        Ok(owner) if owner.uid.is_root() => Ok(None),
+        Ok(owner) => Ok(Some(User { groups: groups_of(&user, owner.gid)?, owner })),
+        Err(_) if told.is_some() => Err(Stop::Trouble(format!("{}: cyrus_user: no such user: {user}", conf.path()))),
+        Err(_) => {
+            report.remark(format_args!(
+                "there is no user {user}: root reads everything, so whether the server can was not asked (CYRUS_USER tells \
+                 another)"
+            ));
+            Ok(None)
+        }
+    }
+}
+
+/// The groups of a user, his own first.
+fn groups_of(user: &str, own: Gid) -> Result<Vec<Gid>, Stop> {
+    let file = "/etc/group";
+    let text = std::fs::read(file).map_err(|e| Stop::io(file, &e))?;
+    let text = String::from_utf8_lossy(&text);
+    let others = text.lines().filter_map(|line| {
+        let fields: Vec<_> = line.split(':').collect();
+        let [_, _, gid, members] = fields[..] else { return None };
+        members.split(',').any(|member| member == user).then(|| gid.parse().ok().map(Gid::from_raw)).flatten()
+    });
+    Ok(std::iter::once(own).chain(others).collect())
+}
+
+/// From here on this thread, and no other, reads as `user` and nobody else.
+fn become_user(user: &User) -> Result<(), Stop> {
+    let (gid, uid) = (user.owner.gid, user.owner.uid);
+    rustix::thread::set_thread_groups(&user.groups)
+        .and_then(|()| rustix::thread::set_thread_res_gid(None::<Gid>, gid, None::<Gid>))
+        .and_then(|()| rustix::thread::set_thread_res_uid(None::<Uid>, uid, None::<Uid>))
+        .map_err(|e| Stop::io("cannot read as cyrus_user", &io::Error::from(e)))
+}
+
+/// One who looks: what he knows of the last directory saves him the next way there.
+struct Looker {
+    /// Who looks.
+    me: Uid,
+    last: Vec<u8>,
+    /// A directory that neighbours share, open, and the roots that it lies below.
+    base: Option<(Vec<u8>, OwnedFd, Arc<Place>)>,
+    path: Vec<u8>,
+}
+
+impl Default for Looker {
+    fn default() -> Looker {
+        Looker { me: rustix::process::geteuid(), last: Vec::new(), base: None, path: Vec::new() }
+    }
+}
+
+impl Looker {
+    fn look(&mut self, place: &Arc<Place>, dir: &[u8], facts: bool) -> Result<Found, Stop> {
+        self.path.clear();
+        self.path.extend_from_slice(dir);
+        self.path.extend_from_slice(HEADER);
+        self.choose_base(place, dir);
+        self.last.clear();
+        self.last.extend_from_slice(dir);
+        let (first, root) = (&place.header, place.roots.of(MetaFile::Header));
+        let seen = match &self.base {
+            Some((base, fd, of)) if Arc::ptr_eq(of, place) && is_below(dir, base) => {
+                header(fd, &self.path[base.len() + 1..], &self.path, first, root, self.me)?
+            }
+            _ => header(first, &self.path, &self.path, first, root, self.me)?,
+        };
+        let moved = matches!(seen, Seen::Header);
+        let seen = match (seen, &place.data) {
+            (Seen::Nothing, Some(data)) => header(data, &self.path, &self.path, data, &place.roots.data, self.me)?,
+            (seen, _) => seen,
+        };
+        match seen {
+            Seen::Header => {}
+            Seen::Broken(refusal) => return Ok(Found::Broken(refusal)),
+            Seen::Nothing => return Ok(Found::Nothing),
+        }
+        let facts = match facts {
+            true => Some(Facts::read(dir, &place.headers(), &place.indexes())?),
+            false => None,
+        };
+        let index_too = facts.as_ref().is_none_or(|facts| facts.as_ref().is_ok_and(|facts| facts.index_in_place));
+        Ok(Found::Header { moved: moved && index_too, facts })
+    }
+
+    /// Opens the directory that this one and the last lie in, or is the last, once a second one lies there.
+    fn choose_base(&mut self, place: &Arc<Place>, dir: &[u8]) {
+        if self.base.as_ref().is_some_and(|(base, _, of)| Arc::ptr_eq(of, place) && is_below(dir, base)) {
+            return;
+        }
+        self.base = None;
+        let parent = match is_below(dir, &self.last) {
+            true => self.last.as_slice(),
+            false => &dir[..memchr::memrchr(b'/', dir).unwrap_or(0)],
+        };
+        // Of `user` alone all mailboxes are children, and the kernel knows the way there.
+        if memchr::memchr(b'/', parent).is_none() || !is_below(&self.last, parent) && self.last != parent {
+            return;
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        if let Ok(fd) = rustix::fs::openat(&place.header, parent, flags, Mode::empty()) {
+            self.base = Some((parent.to_vec(), fd, Arc::clone(place)));
+        }
+    }
+}
+
+/// Whether `dir` lies below `base`.
+fn is_below(dir: &[u8], base: &[u8]) -> bool {
+    dir.strip_prefix(base).is_some_and(|rest| rest.first() == Some(&b'/'))
+}
+
+/// What stands where a header should.
+enum Seen {
+    Header,
+    Broken(Refusal),
+    Nothing,
+}
+
+/// Looks for a header at `tail` below `from`. Only "there is none" is nothing. What is there and no header is the
+/// matter of that mailbox; whatever else the system says is trouble.
+fn header(from: &OwnedFd, tail: &[u8], path: &[u8], root: &OwnedFd, shown: &Path, me: Uid) -> Result<Seen, Stop> {
+    let name = |path: &[u8]| Name(shown.join(as_path(path)).as_os_str().as_bytes()).to_string();
+    let trouble = |why: &str| Err(Stop::Trouble(format!("{}: {why}", name(path))));
+    let broken = |why| {
+        let what = format_args!("{} {why}: the server could not open the mailbox", name(path));
+        Ok(Seen::Broken(Refusal::with("no cyrus.header in its place", what)))
+    };
+    match rustix::fs::statat(from, tail, AtFlags::empty()) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+            broken("is a directory, not a file")
+        }
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => broken("is not a file"),
+        Ok(stat) if stat.st_size == 0 => broken("is empty"),
+        Ok(stat) => match is_readable(from, tail, &stat, me) {
+            Ok(()) => Ok(Seen::Header),
+            Err(e) => trouble(&unreadable(e)),
+        },
+        Err(Errno::NOENT | Errno::NOTDIR) => match dangling(root, path) {
+            None => Ok(Seen::Nothing),
+            Some(link) => {
+                trouble(&format!("{} is a link that leads nowhere: is what it leads to mounted?", name(link)))
+            }
+        },
+        Err(e) => trouble(&unreadable(e)),
+    }
+}
+
+/// Whether who asks may read a file. The owner's own bits say it; of others the system is asked, which knows ACLs.
+fn is_readable(from: &OwnedFd, tail: &[u8], stat: &Stat, me: Uid) -> Result<(), Errno> {
+    if me.is_root() || (stat.st_uid == me.as_raw() && stat.st_mode & 0o400 != 0) {
+        return Ok(());
+    }
+    rustix::fs::accessat(from, tail, Access::READ_OK, AtFlags::EACCESS)
+}
+
+/// The first component of a path that is a link to nothing, if one is: a user's directory on a disk that is not mounted
+/// is not a mailbox that was lost.
+fn dangling<'p>(root: &OwnedFd, path: &'p [u8]) -> Option<&'p [u8]> {
+    let ends = memchr::memchr_iter(b'/', path).chain([path.len()]);
+    for end in ends {
+        let upto = &path[..end];
+        match rustix::fs::statat(root, upto, AtFlags::empty()) {
+            Ok(_) => {}
+            Err(_) => {
+                let link = rustix::fs::statat(root, upto, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+                return (FileType::from_raw_mode(link.st_mode) == FileType::Symlink).then_some(upto);
+            }
+        }
+    }
+    None
+}
+
+/// What was found of each mailbox, for people, or its directory for other tools.
+pub enum Table {
+    /// A table.
+    Rows(Box<csv::Writer<SideFile>>),
+    /// Paths, each with a NUL behind it.
+    Paths(BufWriter<SideFile>),
+}
+
+impl Table {
+    /// A table in `file`, tsv if `path` says so; or the paths.
+    pub fn new(file: SideFile, path: &Path, null: bool) -> Result<Table, Stop> {
+        if null {
+            return Ok(Table::Paths(BufWriter::new(file)));
+        }
+        let tsv = path.extension().is_some_and(|extension| extension == "tsv");
+        let mut rows = csv::WriterBuilder::new().delimiter(if tsv { b'\t' } else { b',' }).from_writer(file);
+        rows.write_record(["mailbox", "partition", "directory", "found", "new directory"]).map_err(SideFile::failed)?;
+        Ok(Table::Rows(Box::new(rows)))
+    }
+
+    /// What was found of one mailbox, if it was looked for; `there` is where the release to come will look instead.
+    pub fn row(
+        &mut self,
+        entry: &Entry<'_>,
+        roots: &Roots,
+        dir: &[u8],
+        found: Option<&Found>,
+        there: Option<&[u8]>,
+    ) -> Result<(), Stop> {
+        let (root, what) = match found {
+            Some(Found::Header { moved: true, .. }) => (roots.of(MetaFile::Header), "present"),
+            Some(Found::Header { moved: false, .. }) => (roots.data.as_path(), "not moved yet"),
+            Some(Found::Broken(_)) => (roots.of(MetaFile::Header), "broken"),
+            Some(Found::Nothing) => (roots.of(MetaFile::Header), "missing"),
+            None => (roots.of(MetaFile::Header), "not looked for"),
+        };
+        let path = root.join(as_path(dir));
+        let path = path.as_os_str().as_bytes();
+        let there =
+            there.map(|there| root.join(as_path(there)).into_os_string().into_encoded_bytes()).unwrap_or_default();
+        match self {
+            Table::Rows(rows) => rows
+                .write_record([entry.mailbox(), entry.partition(), path, what.as_bytes(), &there])
+                .map_err(SideFile::failed),
+            Table::Paths(_) if !matches!(found, Some(Found::Header { .. })) => Ok(()),
+            Table::Paths(paths) => {
+                paths.write_all(path).and_then(|()| paths.write_all(b"\0")).map_err(SideFile::failed)
+            }
+        }
+    }
+
+    /// Ends it.
+    pub fn finish(&mut self) -> Result<(), Stop> {
+        match self {
+            Table::Rows(rows) => rows.flush(),
+            Table::Paths(paths) => paths.flush(),
+        }
+        .map_err(SideFile::failed)
+    }
+}

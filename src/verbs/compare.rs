@@ -1,0 +1,328 @@
+//! Two lists side by side, and one list with itself, whatever their size, order and dialect.
+
+use crate::list::edits::Changes;
+use crate::list::error::Stop;
+use crate::list::hold::{Kept, Records, Sorted, Sorter, kept, record_of, same_acl, same_mbtype};
+use crate::list::seal::Releases;
+use crate::list::stream::{Input, Source};
+use crate::mailbox::entry::Entry;
+use crate::mailbox::text::Name;
+use crate::release::Dialect;
+use crate::run::engine::{Filter, Run, Seal, Verdict, run};
+use crate::run::report::{Report, Status};
+use clap::ValueEnum;
+
+/// What of two entries is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Field {
+    /// That it is there at all.
+    Name,
+    /// Partition and server.
+    Partition,
+    /// Identifiers with their rights, in any order.
+    Acl,
+    /// The mbtype.
+    Mbtype,
+    /// The uniqueid, which only JSON lists hold.
+    Uniqueid,
+}
+
+/// The fields to compare: those asked for, or all that both lists hold.
+pub fn fields(asked: &[Field], dialects: [Option<Dialect>; 2]) -> Result<Vec<Field>, Stop> {
+    let with_ids = dialects.iter().all(|dialect| dialect.is_some_and(Dialect::has_uniqueids));
+    let typeless = dialects.into_iter().flatten().any(|dialect| !dialect.has_types());
+    if asked.is_empty() {
+        let mut all = vec![Field::Name, Field::Partition, Field::Acl];
+        if !typeless {
+            all.push(Field::Mbtype);
+        }
+        if with_ids {
+            all.push(Field::Uniqueid);
+        }
+        return Ok(all);
+    }
+    if asked.contains(&Field::Uniqueid) && !with_ids {
+        return Err(Stop::Trouble("--compare uniqueid: only JSON lists hold it, and not both are such".to_string()));
+    }
+    if typeless && asked.contains(&Field::Mbtype) {
+        return Err(Stop::Trouble("--compare mbtype: lists of releases up to 2.3.3 hold none".to_string()));
+    }
+    Ok(asked.to_vec())
+}
+
+/// Tells every mailbox that stands in the list more than once.
+pub fn tell_duplicates(sorted: &Sorted, report: &mut Report) -> Result<(), Stop> {
+    let mut records = sorted.read()?;
+    let mut last = Vec::new();
+    while let Some(record) = records.advance()? {
+        let (one, other) = (kept(&last), kept(record));
+        if one.mailbox == other.mailbox && !last.is_empty() {
+            let at = |entry: &Kept<'_>| format!("{}:{}", String::from_utf8_lossy(entry.file), entry.line);
+            report.finding(
+                "mailbox twice",
+                format_args!(
+                    "{}: mailbox twice, also at {}: {} (the loader would keep the last)",
+                    at(&other),
+                    at(&one),
+                    Name(other.mailbox)
+                ),
+            );
+        }
+        last.clear();
+        last.extend_from_slice(record);
+    }
+    Ok(())
+}
+
+/// Two names of which the target makes one would share one directory.
+pub fn tell_folded(sorted: &Sorted, folded: &Sorted, report: &mut Report) -> Result<(), Stop> {
+    let (mut names, mut folds) = (sorted.read()?, folded.read()?);
+    let mut name = names.advance()?;
+    let mut last: Vec<u8> = Vec::new();
+    while let Some(fold) = folds.advance()? {
+        let (target, own) = split_fold(fold);
+        while name.is_some_and(|record| kept(record).mailbox < target) {
+            name = names.advance()?;
+        }
+        let (before, other) = split_fold(&last);
+        let kind = "two names, one directory";
+        if name.map(kept).is_some_and(|there| there.mailbox == target && there.is_mailbox()) {
+            let names = (Name(own), Name(target));
+            report.finding(
+                kind,
+                format_args!("{kind}: the target takes {} for {}, which is in the list too", names.0, names.1),
+            );
+        } else if before == target {
+            let names = (Name(other), Name(own), Name(target));
+            report.finding(
+                kind,
+                format_args!("{kind}: the target takes both {} and {} for {}", names.0, names.1, names.2),
+            );
+        }
+        last.clear();
+        last.extend_from_slice(fold);
+    }
+    Ok(())
+}
+
+/// Two mailboxes with one uniqueid: 3.6 and later file what belongs to a mailbox under it, and the second takes it all.
+pub fn tell_shared(uniqueids: &Sorted, report: &mut Report) -> Result<(), Stop> {
+    let mut ids = uniqueids.read()?;
+    let mut last: Vec<u8> = Vec::new();
+    while let Some(record) = ids.advance()? {
+        let ((before, other), (id, own)) = (split_fold(&last), split_fold(record));
+        if before == id && other != own {
+            let kind = "two mailboxes, one uniqueid";
+            report.finding(kind, format_args!("{kind}: {} and {} both have {}", Name(other), Name(own), Name(id)));
+        }
+        last.clear();
+        last.extend_from_slice(record);
+    }
+    Ok(())
+}
+
+/// What a name is taken for, and the name itself.
+fn split_fold(record: &[u8]) -> (&[u8], &[u8]) {
+    let at = memchr::memchr(0, record).unwrap_or(record.len());
+    (&record[..at], record.get(at + 1..).unwrap_or_default())
+}
+
+/// What another list is read for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be compared with.
+    Other,
+    /// What was loaded, which may be nothing at all.
+    Verify,
+}
+
+/// Reads another list for its entries. An empty one would be nothing to compare with, unless it is what was loaded.
+pub fn collect(
+    sources: Vec<Source>,
+    releases: Releases,
+    purpose: Purpose,
+    report: &Report,
+) -> Result<(Sorted, Option<Dialect>), Stop> {
+    struct Collect(Sorter, Option<Dialect>, Vec<u8>);
+    impl Filter for Collect {
+        const ENDS_PIPE: bool = true;
+
+        fn entry(&mut self, entry: &Entry<'_>, _: &mut Changes, _: &mut Report) -> Result<Verdict, Stop> {
+            self.1 = Some(entry.dialect);
+            record_of(entry, &mut self.2);
+            self.0.push(&self.2)?;
+            Ok(Verdict::Pass)
+        }
+    }
+    let mut collect = Collect(Sorter::default(), None, Vec::new());
+    let mut of_its_own = Report::new(report.tool(), report.volume());
+    let whole = Run {
+        input: Input::new(sources),
+        output: None,
+        rejects: None,
+        seal: Seal::TakeOff,
+        releases,
+        allow_empty: purpose == Purpose::Verify,
+        require_end: false,
+    };
+    run(whole, &mut collect, &mut of_its_own);
+    let unfit = match purpose {
+        Purpose::Other => "the other list is not one to compare with, see above",
+        Purpose::Verify => "whether the list was loaded is not known: --verify printed none to compare with, see above",
+    };
+    match of_its_own.status() {
+        Status::Done => Ok((collect.0.sorted()?, collect.1)),
+        Status::Trouble => Err(Stop::Trouble(unfit.to_string())),
+        _ => Err(Stop::Refused(unfit.to_string())),
+    }
+}
+
+/// How a comparison speaks of its two sides.
+pub struct Words<'a> {
+    /// Of an entry that the second list lacks; none if that is only counted.
+    missing: (&'static str, String),
+    /// Of an entry that only the second list has; none if that does not matter.
+    surplus: Option<(&'static str, String)>,
+    differs: &'static str,
+    /// What the first and the second list are called where they differ.
+    sides: [&'a str; 2],
+    /// Whether a missing entry spoils the status by itself.
+    strict: bool,
+    /// Whether only mailboxes count: a tombstone is what is left of one that was lost.
+    mailboxes_only: bool,
+}
+
+impl Words<'_> {
+    /// The next record that counts.
+    fn next<'r>(&self, records: &'r mut Records<'_>) -> Result<Option<&'r [u8]>, Stop> {
+        if self.mailboxes_only {
+            while records.peek().is_some_and(|record| !kept(record).is_mailbox()) {
+                records.advance()?;
+            }
+        }
+        records.advance()
+    }
+
+    /// Of an older list and this one: what is lost is counted, and what is new does not matter.
+    pub fn lost(name: &str) -> Words<'_> {
+        Words {
+            missing: ("lost", format!("in {name}, but lost")),
+            surplus: None,
+            differs: "",
+            sides: [name, "here"],
+            strict: false,
+            mailboxes_only: true,
+        }
+    }
+
+    /// Of this list and another.
+    pub fn differs(name: &str) -> Words<'_> {
+        Words {
+            missing: ("not in the other list", format!("not in {name}")),
+            surplus: Some(("only in the other list", format!("only in {name}"))),
+            differs: "differs from the other list",
+            sides: ["here", name],
+            strict: true,
+            mailboxes_only: false,
+        }
+    }
+
+    /// Of what was meant and what was loaded, by a loader of this dialect: that of JSON skips tombstones.
+    pub fn verified(dialect: Option<Dialect>) -> Words<'static> {
+        Words {
+            missing: ("not loaded", "not in the server's list".to_string()),
+            surplus: Some(("not meant", "in the server's list, but not meant to be".to_string())),
+            differs: "loaded as something else",
+            sides: ["meant", "the server has"],
+            strict: true,
+            mailboxes_only: dialect == Some(Dialect::Json),
+        }
+    }
+}
+
+/// What a comparison came to.
+pub struct Comparison {
+    /// How many entries the first list has.
+    pub left: u64,
+    /// How many of them the second lacks.
+    pub missing: u64,
+}
+
+/// Walks two sorted lists side by side.
+pub fn compare(
+    left: &Sorted,
+    right: &Sorted,
+    fields: &[Field],
+    words: &Words<'_>,
+    report: &mut Report,
+) -> Result<Comparison, Stop> {
+    let mut found = Comparison { left: 0, missing: 0 };
+    let (mut lefts, mut rights) = (left.read()?, right.read()?);
+    let mut a = words.next(&mut lefts)?;
+    let mut b = words.next(&mut rights)?;
+    loop {
+        let order = match (a, b) {
+            (None, None) => return Ok(found),
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (Some(a), Some(b)) => kept(a).mailbox.cmp(kept(b).mailbox),
+        };
+        match (order, a, b) {
+            (std::cmp::Ordering::Less, Some(record), _) => {
+                found.left += 1;
+                found.missing += 1;
+                let (kind, text) = &words.missing;
+                let text = format!("{text}: {}", Name(kept(record).mailbox));
+                match words.strict {
+                    true => report.finding(kind, text),
+                    false => report.told(kind, text),
+                }
+            }
+            (std::cmp::Ordering::Greater, _, Some(record)) => {
+                if let Some((kind, text)) = &words.surplus {
+                    report.finding(kind, format_args!("{text}: {}", Name(kept(record).mailbox)));
+                }
+            }
+            (_, Some(a), Some(b)) => {
+                found.left += 1;
+                tell_difference(a, b, fields, words, report);
+            }
+            _ => {}
+        }
+        if order.is_le() {
+            a = words.next(&mut lefts)?;
+        }
+        if order.is_ge() {
+            b = words.next(&mut rights)?;
+        }
+    }
+}
+
+fn tell_difference(a: &[u8], b: &[u8], fields: &[Field], words: &Words<'_>, report: &mut Report) {
+    let (a, b) = (kept(a), kept(b));
+    for (field, what, here, there) in [
+        (Field::Partition, "partition", a.place, b.place),
+        (Field::Mbtype, "mbtype", a.mbtype, b.mbtype),
+        (Field::Uniqueid, "uniqueid", a.uniqueid, b.uniqueid),
+        (Field::Acl, "ACL", a.acl, b.acl),
+    ] {
+        let same = match field {
+            Field::Acl => same_acl(here, there),
+            Field::Mbtype => same_mbtype(here, there),
+            _ => here == there,
+        };
+        if fields.contains(&field) && !same {
+            report.finding(
+                words.differs,
+                format_args!(
+                    "{}: {what}: {} {}, {} {}",
+                    Name(a.mailbox),
+                    words.sides[0],
+                    Name(here),
+                    words.sides[1],
+                    Name(there)
+                ),
+            );
+        }
+    }
+}
