@@ -91,3 +91,45 @@ fn inside_a_folder_no_files_use_each_other_in_a_circle() {
         assert!(arrows.len() < before, "a circle: {arrows:?}");
     }
 }
+
+/// The text files of the project that cite facts.
+fn citing() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    for folder in ["src", "tests", "man", "benches", "fuzz/src", "fuzz/fuzz_targets", "examples"] {
+        files(&root.join(folder), &mut found);
+    }
+    found.retain(|path| !path.starts_with(root.join("tests/corpus")));
+    found.extend(["README.md", "CONTRIBUTING.md", "NEWS.md"].map(|file| root.join(file)));
+    found
+}
+
+/// `facts/PAGE.md 1b` is a page of doc/facts, and a section of it where a number follows.
+#[test]
+fn every_fact_that_is_cited_is_there() {
+    let facts = Path::new(env!("CARGO_MANIFEST_DIR")).join("doc/facts");
+    let mut count = 0;
+    for path in citing() {
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        for cited in text.split("facts/").skip(1) {
+            let Some((page, rest)) = cited.split_once(".md") else { continue };
+            if !page.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') {
+                continue;
+            }
+            let body = std::fs::read_to_string(facts.join(format!("{page}.md")));
+            let body = body.unwrap_or_else(|e| panic!("{}: facts/{page}.md: {e}", path.display()));
+            count += 1;
+            let section: String =
+                rest.trim_start_matches('`').chars().skip(1).take_while(char::is_ascii_alphanumeric).collect();
+            if section.starts_with(|c: char| c.is_ascii_digit()) {
+                let headed = |line: &str| {
+                    let title = line.strip_prefix('#').map_or("", |title| title.trim_start_matches('#').trim_start());
+                    let number = title.split(['.', ' ']).next().unwrap();
+                    number == section
+                };
+                assert!(body.lines().any(headed), "{}: facts/{page}.md has no section {section}", path.display());
+            }
+        }
+    }
+    assert!(count > 20, "{count}");
+}
