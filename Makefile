@@ -91,7 +91,7 @@ fuzz:
 
 # 2,505 nights, each with one fault; a quarter of an hour. MBX_KILL_TRIALS tells another number.
 torture:
-	MBX_KILL_TRIALS=$${MBX_KILL_TRIALS:-2505} $(CARGO) test --release --locked --test kill -- --nocapture
+	MBX_KILL_TRIALS=$${MBX_KILL_TRIALS:-2505} $(CARGO) test --release --locked --test main faults::kills -- --nocapture
 
 bench:
 	$(CARGO) bench --locked --bench pipes --bench spool

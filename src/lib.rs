@@ -2,7 +2,7 @@
 //! carry the mailbox list safely across.
 //!
 //! The folders are the floors. A folder uses only those above it in this table; inside a folder no two files use each
-//! other. `tests/house.rs` checks both.
+//! other. `tests/docs/layering.rs` checks both.
 //!
 //! | folder | contents |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! What holds of any bytes, a file for each reader. `fuzz_targets/` hands it to libFuzzer, and `tests/seeds.rs` runs it on
+//! What holds of any bytes, a file for each reader. `fuzz_targets/` hands it to libFuzzer, and `tests/laws/seeds.rs` runs it on
 //! the seeds and what is near them, so that neither nightly nor libFuzzer is needed to see that it still holds.
 
 pub mod acl;

@@ -1,0 +1,487 @@
+//! The night as the users see it in the morning: real spools of old servers, the list through the six filters, loaded
+//! into a real Cyrus 3.6.1, and a login over IMAP that looks at every mailbox.
+//!
+//! What must be there is read from the old dump and the old spool by the few lines below, not by the code under test.
+//! Skipped, loudly, where Cyrus is not installed; a failure under MBX_REQUIRE_CYRUS=1.
+
+use crate::harness;
+use crate::harness::cyrus::{self, Content, Reply, Server, Session, Value, open, quote};
+use crate::harness::{Sandbox, lines, read};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+#[test]
+fn every_mailbox_of_2_2_13_opens() {
+    morning("2.2.13", &["flat", "hash"]);
+}
+
+#[test]
+fn every_mailbox_of_2_3_7_opens() {
+    morning("2.3.7", &["flat", "hash"]);
+}
+
+#[test]
+fn every_mailbox_of_2_4_22_opens() {
+    morning("2.4.22", &["flat", "hash"]);
+}
+
+#[test]
+fn every_mailbox_of_3_0_18_opens() {
+    morning("3.0.18", &["flat", "hash"]);
+}
+
+#[test]
+fn every_mailbox_of_virtual_domains_opens() {
+    for release in harness::RELEASES {
+        morning(release, &["virt"]);
+    }
+}
+
+#[test]
+fn every_mailbox_hashed_by_its_full_name_opens() {
+    for release in harness::RELEASES {
+        morning(release, &["fullhash"]);
+    }
+}
+
+#[test]
+fn every_mailbox_with_dots_in_its_name_opens() {
+    morning("2.2.13", &["unixsep"]);
+    morning("2.3.7", &["unixsep"]);
+    morning("2.4.22", &["flatu"]);
+    morning("3.0.18", &["flatu"]);
+}
+
+#[test]
+fn every_mailbox_opens_whose_metadata_was_apart_all_along() {
+    morning("2.3.7", &["meta", "meta2"]);
+    morning("2.4.22", &["meta"]);
+    morning("3.0.18", &["meta"]);
+}
+
+/// The list of the new server: made by the six filters, loaded and verified in a database of its own, and switched to.
+/// What was refused is in `rejects`. Returns the directories that the administrator has moved, because he was told to.
+fn night(sandbox: &Sandbox, release: &str, metadata: Metadata) -> Vec<(PathBuf, PathBuf)> {
+    let make = format!(
+        "mbx-parse --from {release} --to 3.6.1 --drop remote --seal --reject rejects old.dump \
+         | mbx-remap-part nothing=nowhere | mbx-acl-rewrite \
+         | mbx-check-paths -C new.conf --fill --missing missing.dump | mbx-mkmeta -C new.conf --owner cyrus:mail \
+         | mbx-count-guard --sealed >new.list"
+    );
+    let ran = sandbox.sh(&make).expect(0);
+    if metadata != Metadata::Apart {
+        assert_eq!(ran.err.contains("directories only"), metadata != Metadata::Together, "{}", ran.err);
+    }
+    let list: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&sandbox.read("new.list")).unwrap();
+    let mkmeta = format!("mbx-mkmeta -C new.conf --from {release} --owner cyrus:mail --move <new.list >/dev/null");
+    let entries = list.len();
+    if metadata == Metadata::Moved {
+        sandbox.sh(&mkmeta).expect(0).says(&format!("{entries} in, {entries} out (")).says(" files moved");
+    }
+    if [Metadata::Moved, Metadata::Apart].contains(&metadata) {
+        // Some partitions of old have no metapartition.
+        let conf = String::from_utf8(sandbox.read("new.conf")).unwrap();
+        let together = |entry: &&serde_json::Value| {
+            !conf.contains(&format!("metapartition-{}: ", entry["partition"].as_str().unwrap()))
+        };
+        let without = list.values().filter(together).count();
+        let ran = sandbox.sh(&mkmeta).expect(0).says(&format!("{} mailboxes with nothing to do", entries - without));
+        assert_eq!(ran.err.contains(&format!(", {without} need none)")), without > 0, "{}", ran.tell());
+    }
+    let mut moved = Vec::new();
+    for (mailbox, here, there) in told_to_move(&ran.err) {
+        let partition = sandbox.path().join("spool").join(list[mailbox]["partition"].as_str().unwrap());
+        let (here, there) = (partition.join(here), partition.join(there));
+        // Those below another that was told have gone with it.
+        if here.exists() {
+            std::fs::create_dir_all(there.parent().unwrap()).unwrap();
+            std::fs::rename(&here, &there).unwrap();
+        }
+        assert!(there.join("cyrus.header").exists(), "{mailbox}");
+        moved.push((here, there));
+    }
+    assert_eq!(sandbox.read("missing.dump"), b"");
+    let ctl_mboxlist = format!("{} -C {}", cyrus::CTL_MBOXLIST, sandbox.file("new.conf"));
+    let db = sandbox.file("new.db");
+    let load = format!(
+        "mbx-count-guard --to 3.6.1 --verify '{ctl_mboxlist} -d -f {db}' <new.list -- {ctl_mboxlist} -u -f {db} \
+         && mv {db} conf/mailboxes.db"
+    );
+    sandbox.sh(&load).expect(0);
+    // What the server prints is the list that was meant, and what is not is found.
+    let print = format!("{ctl_mboxlist} -d");
+    let compare = "mbx-count-guard --compare-with new.list --compare name,partition,acl,mbtype,uniqueid";
+    sandbox.sh(&format!("{print} | {compare}")).expect(0);
+    for (change, found) in [
+        ("s/lrswipkxtea/lrswipkxte/", ": ACL: "),
+        ("s/\"partition\": \"0\"/\"partition\": \"1\"/", ": partition: here 1, "),
+        ("/^\"user.bob\":/d", "not in the other list"),
+        ("s/\"el\"/\"e\"/", ": mbtype: here e, "),
+        ("s/\"uniqueid\": \"/&0/", ": uniqueid: "),
+    ] {
+        let ran = sandbox.sh(&format!("{print} | sed '{change}' | {compare}")).expect(1);
+        assert!(
+            ran.err.contains(found) || change.contains("user.bob") && ran.err.contains("only in "),
+            "{}",
+            ran.tell()
+        );
+    }
+    moved
+}
+
+/// What `mbx-check-paths` says of directories that the new server will look for elsewhere: mailbox, here, there.
+fn told_to_move(err: &str) -> Vec<(&str, &str, &str)> {
+    let told = err.lines().filter(|line| line.starts_with("mbx-check-paths: "));
+    let told = told.filter_map(|line| {
+        let (here, rest) = line
+            .split_once(": the directory must move (in partition ")?
+            .1
+            .split_once(", ")?
+            .1
+            .split_once(" is where it was; 3.6.1 looks for ")?;
+        let (there, mailbox) = rest.split_once("): ")?;
+        Some((mailbox, here, there))
+    });
+    let told: Vec<_> = told.collect();
+    // None has gone by in silence, for being one of too many alike.
+    let counted = format!("{} not where the new server will look", told.len());
+    assert_eq!(err.contains("not where"), !told.is_empty(), "{err}");
+    assert!(told.is_empty() || err.contains(&counted), "{err}");
+    told
+}
+
+/// Where the new server keeps the cyrus.* files.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Metadata {
+    /// With the messages, where they were.
+    Together,
+    /// On metapartitions, where they were.
+    Apart,
+    /// On metapartitions, to which `mbx-mkmeta --move` brought them.
+    Moved,
+    /// On metapartitions, to which nobody brought them.
+    Forgotten,
+}
+
+/// Gives the new server metapartitions, empty ones.
+fn keep_metadata_apart(sandbox: &Sandbox) {
+    let mut conf = String::from_utf8(sandbox.read("new.conf")).unwrap();
+    for partition in ["default", "0", "1", "2", "part-3"] {
+        let dir = sandbox.path().join("meta").join(partition);
+        std::fs::create_dir_all(&dir).unwrap();
+        conf += &format!("metapartition-{partition}: {}\n", dir.display());
+    }
+    sandbox.write("new.conf", conf + "metapartition_files: header index cache expunge squat\n");
+    cyrus::hand_over(sandbox.path());
+}
+
+fn is_here() -> bool {
+    cyrus::is_here(&[cyrus::CTL_MBOXLIST, cyrus::MASTER, cyrus::IMAPD, cyrus::SASLPASSWD])
+}
+
+fn morning(release: &str, variants: &[&str]) {
+    if is_here() {
+        for variant in variants {
+            let metadata = if variant.starts_with("meta") { Metadata::Apart } else { Metadata::Together };
+            every_mailbox_opens(release, variant, metadata);
+        }
+    }
+}
+
+#[test]
+fn every_mailbox_opens_whose_metadata_was_moved() {
+    if is_here() {
+        for release in ["2.2.13", "2.4.22"] {
+            every_mailbox_opens(release, "flat", Metadata::Moved);
+        }
+    }
+}
+
+/// What the page of mbx-mkmeta warns of.
+#[test]
+fn no_mailbox_opens_whose_metadata_was_left_behind() {
+    if is_here() {
+        let sandbox = Sandbox::of("2.2.13", "flat");
+        cyrus::move_in(&sandbox);
+        keep_metadata_apart(&sandbox);
+        night(&sandbox, "2.2.13", Metadata::Forgotten);
+        let mut server = Server::start(&sandbox);
+        let mut session = server.log_in();
+        assert_eq!(open(&mut session, "user.bob").unwrap_err().status, "NO System I/O error");
+    }
+}
+
+/// What somebody has seen is kept by the uniqueid that cyrus.header tells, so with the header it would be lost.
+#[test]
+fn what_was_seen_stays_seen_when_the_metadata_was_moved() {
+    if !is_here() {
+        return;
+    }
+    let sandbox = Sandbox::of("2.2.13", "flat");
+    let contents = old_contents(&sandbox, "2.2.13", "flat");
+    let (mailbox, content) = contents.iter().find(|(_, content)| content.flags.len() > 1).unwrap();
+    let uids: Vec<_> = content.flags.keys().copied().collect();
+    cyrus::move_in(&sandbox);
+    keep_metadata_apart(&sandbox);
+    night(&sandbox, "2.2.13", Metadata::Moved);
+    let list: serde_json::Value = serde_json::from_slice(&sandbox.read("new.list")).unwrap();
+    let dir = sandbox.path().join("conf/user/o");
+    std::fs::create_dir_all(&dir).unwrap();
+    cyrus::hand_over(&sandbox.path().join("conf"));
+    let seen = dir.join(format!("{}.seen", cyrus::ADMIN));
+    // Version, last read, last UID, last change, and the UIDs that were seen.
+    let state = format!("1 1164000000 {} 1164000000 {}", uids[uids.len() - 1], uids[0]);
+    let id = list[mailbox]["uniqueid"].as_str().unwrap();
+    let set = format!("cyr_dbtool -C new.conf -n \"{}\" twoskip set {id} '{state}'", seen.display());
+    sandbox.sh(&format!("/usr/lib/cyrus/bin/{set}")).expect(0);
+    cyrus::hand_over(sandbox.path());
+    let mut server = Server::start(&sandbox);
+    let mut session = server.log_in();
+    assert_eq!(&open(&mut session, &quote(mailbox)).unwrap(), content);
+    let fetched = session.ask("FETCH 1:* (UID FLAGS)").ok();
+    let seen = |item: &Value| matches!(item, Value::List(flags) if flags.iter().any(|flag| flag.is("\\Seen")));
+    let has_seen: Vec<_> = fetched.numbered("FETCH").map(|(_, of)| of[0].list().iter().any(seen)).collect();
+    let expected: Vec<_> = uids.iter().map(|uid| *uid == uids[0]).collect();
+    assert_eq!(has_seen, expected, "{mailbox}: {fetched:?}");
+}
+
+fn every_mailbox_opens(release: &str, variant: &str, metadata: Metadata) {
+    let sandbox = Sandbox::of(release, variant);
+    let slashes = sandbox.read("old.conf").windows(21).any(|option| option == b"unixhierarchysep: yes");
+    let old = old_list(&sandbox, release);
+    let contents = old_contents(&sandbox, release, variant);
+    let spool = spool(&sandbox);
+    cyrus::move_in(&sandbox);
+    if metadata == Metadata::Moved {
+        keep_metadata_apart(&sandbox);
+    }
+    let moved = night(&sandbox, release, metadata);
+    // By 2.x's sum `carol^smith` is E, by that of 3.x `carol.smith` is B, as `carol`. Nothing else moves.
+    let carols = if (release, variant) == ("2.4.22", "fullhash") { CAROLS } else { &[] };
+    let place = |letter: &str, carol: &str| sandbox.path().join("spool/2").join(letter).join("user").join(carol);
+    let expected: Vec<_> = carols.iter().map(|carol| (place("E", carol), place("B", carol))).collect();
+    assert_eq!(moved, expected, "{release} {variant}");
+    let spool: BTreeMap<_, _> = spool.into_iter().map(|(path, bytes)| (now(&moved, path), bytes)).collect();
+
+    let refused: BTreeSet<String> = lines(&sandbox.read("rejects")).iter().map(|line| name(line)).collect();
+    for name in &refused {
+        assert!(!is_held(name), "{release} {variant}: refused, though 3.6 can hold it: {name}");
+    }
+    let left_behind = |bit: u32| old.values().filter(|mailbox| mailbox.mbtype & bit != 0).count();
+    let arrived: BTreeMap<_, _> = old
+        .iter()
+        .filter(|(name, mailbox)| !refused.contains(*name) && mailbox.mbtype & (TOMBSTONE | REMOTE) == 0)
+        .collect();
+
+    let mut server = Server::start(&sandbox);
+    let mut session = server.log_in();
+    let listed = session.ask("LIST \"\" \"*\"").ok();
+    let listed: BTreeSet<_> = listed.after("LIST").map(|of| of[2].text().to_string()).collect();
+    let expected: BTreeSet<_> = arrived.keys().map(|name| external(name, slashes)).collect();
+
+    let (mut opened, mut messages) = (0, 0);
+    let mut wrong: Vec<_> = listed.difference(&expected).map(|name| format!("{name}: listed, from nowhere")).collect();
+    wrong.extend(expected.difference(&listed).map(|name| format!("{name}: not listed")));
+    for (name, mailbox) in &arrived {
+        let shown = quote(&external(name, slashes));
+        match rights(&mut session, &shown) {
+            Ok(acl) if acl == mailbox.acl => {}
+            Ok(acl) => wrong.push(format!("{name}: rights\n  were {:?}\n  are  {acl:?}", mailbox.acl)),
+            Err(answer) => wrong.push(format!("{name}: {answer:?}")),
+        }
+        match open(&mut session, &shown) {
+            Ok(content) if content == contents[*name] => {
+                opened += 1;
+                messages += content.flags.len();
+            }
+            Ok(content) => wrong.push(format!("{name}: it\n  held  {:?}\n  holds {content:?}", contents[*name])),
+            Err(answer) => wrong.push(format!("{name}: {answer:?}")),
+        }
+    }
+    let (tombstones, remote) = (left_behind(TOMBSTONE), left_behind(REMOTE));
+    println!(
+        "{release} {variant}: {} in, {opened} opened with {messages} messages, {} refused, {tombstones} tombstones, \
+         {remote} remote, {} directories moved",
+        old.len(),
+        refused.len(),
+        moved.len()
+    );
+    assert!(wrong.is_empty(), "{release} {variant}: {} are wrong\n{}", wrong.len(), wrong.join("\n"));
+    assert_eq!(opened + refused.len() + tombstones + remote, old.len(), "{release} {variant}");
+    drop(session);
+    drop(server);
+
+    // Its recovery takes the number of a calendar of old for that of a reserved name, and deletes it with all it holds.
+    let kept = types(&sandbox);
+    assert_eq!(kept.values().any(|mbtype| mbtype == "cl"), release == "3.0.18", "{release} {variant}");
+    for (name, mailbox) in &arrived {
+        assert_eq!(kept[*name], letters(mailbox.mbtype), "{release} {variant}: {name}");
+    }
+    assert_eq!(self::spool(&sandbox), spool, "{release} {variant}");
+}
+
+/// The mailboxes of 2.4.22 that 3.x hashes to another letter.
+const CAROLS: &[&str] = &["carol^smith", "carol^smith/Sent", "carol^smith/a^b"];
+
+/// Where a path of the old spool is after some directories have been moved.
+fn now(moved: &[(PathBuf, PathBuf)], path: PathBuf) -> PathBuf {
+    let found = moved.iter().find_map(|(here, there)| Some(there.join(path.strip_prefix(here).ok()?)));
+    found.unwrap_or(path)
+}
+
+/// The bits of the old mbtypes (facts/json.md): up to 3.5 these, with other meanings from 3.6 on.
+const REMOTE: u32 = 1;
+const TOMBSTONE: u32 = 16;
+
+/// What 3.6 calls a type of old, in directories by name.
+fn letters(mbtype: u32) -> &'static str {
+    match mbtype {
+        0 => "el",
+        32 => "cl",
+        64 => "al",
+        128 => "bl",
+        _ => panic!("mbtype {mbtype}"),
+    }
+}
+
+type Acl = BTreeMap<String, BTreeSet<char>>;
+
+/// An entry of the old list.
+struct Mailbox {
+    mbtype: u32,
+    acl: Acl,
+}
+
+fn name(line: &[u8]) -> String {
+    String::from_utf8(line.split(|b| *b == b'\t').next().unwrap().to_vec()).unwrap()
+}
+
+fn old_list(sandbox: &Sandbox, release: &str) -> BTreeMap<String, Mailbox> {
+    let dump = String::from_utf8(sandbox.read("old.dump")).unwrap();
+    let entry = |line: &str| {
+        let (name, rest) = line.split_once('\t').unwrap();
+        let (mbtype, rest) = if release == "2.2.13" { ("0", rest) } else { rest.split_once(' ').unwrap() };
+        let behind_partition = if ["2.2.13", "2.3.7"].contains(&release) { '\t' } else { ' ' };
+        let (_, acl) = rest.split_once(behind_partition).unwrap();
+        let fields: Vec<_> = acl.split('\t').collect();
+        let acl = fields.chunks_exact(2).map(|pair| (pair[0].to_string(), meant(release, pair[1]))).collect();
+        (name.to_string(), Mailbox { mbtype: mbtype.parse().unwrap(), acl })
+    };
+    let list: BTreeMap<_, _> = dump.lines().map(entry).collect();
+    assert_eq!(list.len(), dump.lines().count(), "a mailbox twice");
+    list
+}
+
+/// The rights that a server of a release gives for the letters it stores, without the macros `c` and `d`
+/// (facts/acl.md; its deleteright is `c`).
+fn meant(release: &str, letters: &str) -> BTreeSet<char> {
+    let known = match release {
+        "2.2.13" => "lrswipcda",
+        "2.3.7" | "2.4.22" => "lrswipkxtecda",
+        _ => "lrswipkxtecdan",
+    };
+    let mut rights: BTreeSet<char> = letters.chars().filter(|l| known.contains(*l) || l.is_ascii_digit()).collect();
+    for (r#macro, members) in [('c', ['k', 'x']), ('d', ['t', 'e'])] {
+        // From 2.3.8 on a macro says nothing beside one of its members.
+        let counts = release == "2.3.7" || !members.iter().any(|member| rights.contains(member));
+        if rights.remove(&r#macro) && counts {
+            rights.extend(members);
+        }
+    }
+    rights
+}
+
+/// The rights that the new server gives.
+fn rights(session: &mut Session, mailbox: &str) -> Result<Acl, Reply> {
+    let reply = session.ask(&format!("GETACL {mailbox}"));
+    if !reply.is_ok() {
+        return Err(reply);
+    }
+    let acl = reply.after("ACL").next().unwrap();
+    Ok(acl[1..].chunks(2).map(|pair| (pair[0].text().to_string(), meant("3.6.1", pair[1].text()))).collect())
+}
+
+/// Whether 3.6 can hold a mailbox of that name, as the same name (facts/layout.md, 1b and 6).
+fn is_held(name: &str) -> bool {
+    let (domain, local) = name.split_once('!').unwrap_or(("", name));
+    let components: Vec<_> = local.split('.').collect();
+    // The last component of these is the time of deletion in hex: asked for `DELETED.foo`, 3.6 looks for `DELETED.F`.
+    let stamp = components.last().map_or("", |last| last);
+    let stamped = u32::from_str_radix(stamp, 16).is_ok_and(|time| time > 0 && format!("{time:X}") == stamp);
+    name.len() < 490
+        && components.iter().all(|component| (1..=250).contains(&component.len()))
+        && domain != "internal"
+        && !domain.contains('@')
+        && (components[0] != "DELETED" || (components.len() > 1 && stamped))
+}
+
+fn external(name: &str, slashes: bool) -> String {
+    if let Some((domain, name)) = name.split_once('!') {
+        return format!("{}@{domain}", external(name, slashes));
+    }
+    if slashes { name.replace('.', "/").replace('^', ".") } else { name.to_string() }
+}
+
+/// The contents of all mailboxes that have a directory, which is where the old server's own `mbpath` says.
+fn old_contents(sandbox: &Sandbox, release: &str, variant: &str) -> BTreeMap<String, Content> {
+    let paths = String::from_utf8(read(format!("{release}/{variant}/paths.tsv"))).unwrap();
+    let conf = String::from_utf8(sandbox.read("old.conf")).unwrap();
+    let apart = conf.lines().find_map(|line| line.strip_prefix("metapartition_files: ")).unwrap_or_default();
+    let content = |row: &str| {
+        let columns: Vec<_> = row.split('\t').collect();
+        // That of the metadata is the same where the partition has no metapartition.
+        let dir = |word| columns[if apart.split(' ').any(|of| of == word) { 2 } else { 1 }];
+        let path = |word| sandbox.path().join(dir(word).strip_prefix("/cyrus/").unwrap()).join(format!("cyrus.{word}"));
+        (columns[0].to_string(), old_content(&path("header"), &path("index")))
+    };
+    paths.lines().skip(1).map(content).collect()
+}
+
+/// `cyrus.index` of the minor versions 6 to 13 (facts/headers.md); line 5 of `cyrus.header` has the users' flags.
+fn old_content(header: &Path, index: &Path) -> Content {
+    let (header, path) = (std::fs::read(header).unwrap(), index.display());
+    let header = String::from_utf8_lossy(&header);
+    let names: Vec<_> = header.lines().nth(4).unwrap().split_whitespace().collect();
+    let index = std::fs::read(index).unwrap();
+    let number = |at: usize| u32::from_be_bytes(index[at..at + 4].try_into().unwrap());
+    let (minor, start, size, records) = (number(8), number(12) as usize, number(16) as usize, number(20) as usize);
+    assert!((6..=13).contains(&minor), "{path}: {minor}");
+    let mut flags = BTreeMap::new();
+    for at in (0..records).map(|record| start + record * size) {
+        let system = number(at + 32);
+        // From 2.4 on, expunged messages stay for a while.
+        if minor >= 12 && system >> 31 == 1 {
+            continue;
+        }
+        let standard = ["\\Answered", "\\Flagged", "\\Deleted", "\\Draft"];
+        let standard = (0..).zip(standard).filter(|(bit, _)| system >> bit & 1 == 1).map(|(_, flag)| flag);
+        let users = names.iter().enumerate().filter(|(n, _)| number(at + 36 + n / 32 * 4) >> (n % 32) & 1 == 1);
+        flags.insert(number(at), standard.chain(users.map(|(_, flag)| *flag)).map(str::to_string).collect());
+    }
+    Content { uidvalidity: number(44), flags }
+}
+
+/// The mbtypes that the new server holds.
+fn types(sandbox: &Sandbox) -> BTreeMap<String, String> {
+    let dump = sandbox.sh(&format!("{} -C new.conf -d", cyrus::CTL_MBOXLIST)).expect(0).out;
+    let dump: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&dump).unwrap();
+    dump.into_iter().map(|(name, entry)| (name, entry["mbtype"].as_str().unwrap().to_string())).collect()
+}
+
+/// Every directory of the spool, and every message with its bytes.
+fn spool(sandbox: &Sandbox) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut dirs = vec![sandbox.path().join("spool")];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(&dir).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if entry.file_name().to_str().unwrap().ends_with('.') {
+                found.insert(path.clone(), std::fs::read(path).unwrap());
+            }
+        }
+        found.insert(dir, Vec::new());
+    }
+    found
+}

@@ -1,0 +1,4 @@
+//! Streams that are cut off, full, closed or gone, and processes that are killed.
+
+mod kills;
+mod streams;

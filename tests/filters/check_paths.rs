@@ -1,0 +1,694 @@
+//! Where mailboxes are: every path that the servers' own mbpath printed, every worked example, and the two filters that
+//! look at the disk.
+
+use crate::harness;
+use crate::harness::{RELEASES, Sandbox, command, corpus, lines, read, run};
+use mbxtools::list::json;
+use mbxtools::mailbox::entry::{Entry, Members};
+use mbxtools::mailbox::rejection::At;
+use mbxtools::release::Dialect;
+use mbxtools::spool::conf::Conf;
+use mbxtools::spool::layout::Layout;
+use mbxtools::spool::partitions::{MetaFile, Roster};
+use std::collections::HashMap;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+/// Unescapes `\xNN`, as the tables write bytes.
+fn bytes(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&b, behind)) = rest.split_first() {
+        let hex =
+            (b == b'\\' && behind.len() >= 3 && behind[0] == b'x').then(|| std::str::from_utf8(&behind[1..3]).unwrap());
+        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                rest = &behind[3..];
+            }
+            None => {
+                out.push(b);
+                rest = behind;
+            }
+        }
+    }
+    out
+}
+
+/// The configuration, as a server of a release reads it, or what that would die of.
+fn conf_of(text: &str, release: &str) -> Result<Conf, String> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("imapd.conf");
+    std::fs::write(&path, text).unwrap();
+    Conf::read(&path, Some(&release.parse().unwrap())).map_err(|e| format!("{e:?}"))
+}
+
+/// The directory below its root of a mailbox with a type and a uniqueid; none if it is refused.
+fn place(layout: &Layout, mailbox: &[u8], mbtype: &str, uniqueid: &str) -> Option<Vec<u8>> {
+    let name = serde_json::Value::from(String::from_utf8(mailbox.to_vec()).unwrap());
+    let text = format!(r#"{name}: {{"mbtype": "{mbtype}", "partition": "p", "acl": {{}}, "uniqueid": "{uniqueid}"}}"#);
+    let (mut members, mut values, mut tail) = (Members::default(), Vec::new(), Vec::new());
+    let taken = json::parse(text.as_bytes(), &mut members, &mut values).ok().unwrap();
+    let at = At { file: "t", line: 1 };
+    let (bytes, fields) = (text.as_bytes(), taken.fields.unwrap());
+    let entry = Entry { bytes, values: &values, members: Some(&members), at, dialect: Dialect::Json, fields };
+    layout.place(&entry, &mut tail).unwrap().ok()?;
+    Some(tail)
+}
+
+/// The root of one kind of a partition's files.
+fn root(conf: &Conf, roster: &Roster, partition: &str, kind: &str) -> String {
+    let roots = roster.get(partition.as_bytes()).unwrap_or_else(|| panic!("{partition} {kind}"));
+    let root = match kind {
+        "data" => &roots.data,
+        "header" => roots.of(MetaFile::Header),
+        "index" => roots.of(MetaFile::Index),
+        "squat" => roots.of(MetaFile::Squat),
+        "annotations" => roots.of(MetaFile::Annotations),
+        // Archived messages have their cache beside them, unless it is apart.
+        "archive" | "archivecache" => &roots.archive,
+        // What mbpath -m prints, whatever is kept there.
+        "meta" => Path::new(std::str::from_utf8(conf.metapartition(partition.as_bytes()).unwrap()).unwrap()),
+        _ => panic!("{kind}"),
+    };
+    root.to_str().unwrap().to_string()
+}
+
+/// The data directory of a mailbox; none if it is refused.
+fn directory(conf: &Conf, release: &str, mailbox: &[u8], partition: &[u8]) -> Option<Vec<u8>> {
+    let release = release.parse().unwrap();
+    let layout = Layout::new(conf, Some(&release)).unwrap();
+    let roster = Roster::new(conf).unwrap();
+    let mut tail = Vec::new();
+    layout.path(mailbox, &mut tail).unwrap().ok()?;
+    let root = roster.get(partition)?.data.to_str().unwrap().as_bytes().to_vec();
+    Some([&root[..], b"/", &tail].concat())
+}
+
+#[test]
+fn every_path_that_mbpath_printed() {
+    let (mut checked, mut refused) = (0, 0);
+    for (release, variant, dump) in harness::dumps() {
+        let dir = corpus().join(release).join(&variant);
+        let conf = Conf::read(&dir.join("imapd.conf"), None).unwrap_or_else(|e| panic!("{e:?}"));
+        let roster = Roster::new(&conf).unwrap();
+        let layout = Layout::new(&conf, Some(&release.parse().unwrap())).unwrap();
+        let mut partitions = HashMap::new();
+        for line in lines(&dump) {
+            let mut fields = line.split(|b| *b == b'\t');
+            let mailbox = fields.next().unwrap().to_vec();
+            let place = fields.next().unwrap();
+            let place = if release == "2.2.13" { place } else { place.split(|b| *b == b' ').nth(1).unwrap() };
+            partitions.insert(mailbox, place.trim_ascii().to_vec());
+        }
+        let table = std::fs::read(dir.join("paths.tsv")).unwrap();
+        for row in lines(&table).iter().skip(1) {
+            let row = row.strip_suffix(b"\n").unwrap_or(row);
+            let mut columns = row.split(|b| *b == b'\t');
+            let (mailbox, data, meta) =
+                (columns.next().unwrap(), columns.next().unwrap(), columns.next().unwrap_or(b""));
+            let partition = &partitions[mailbox];
+            // Entries loaded by hand: on another server, or on no partition of this one.
+            let Some(roots) = roster.get(partition) else { continue };
+            let mut tail = Vec::new();
+            let Ok(()) = layout.path(mailbox, &mut tail).unwrap() else {
+                // Names whose directory is another mailbox's, loaded by hand into `inject`.
+                assert_eq!(variant, "inject", "{}", String::from_utf8_lossy(mailbox));
+                refused += 1;
+                continue;
+            };
+            let at = |root: &Path| [root.to_str().unwrap().as_bytes(), b"/", &tail].concat();
+            assert_eq!(String::from_utf8_lossy(&at(&roots.data)), String::from_utf8_lossy(data), "{release} {variant}");
+            if !meta.is_empty() && variant == "meta" {
+                assert_eq!(
+                    String::from_utf8_lossy(&at(roots.of(MetaFile::Header))),
+                    String::from_utf8_lossy(meta),
+                    "{release} {variant}"
+                );
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked > 3_500, "{checked}");
+    assert!((4..20).contains(&refused), "{refused}");
+}
+
+/// The same of 3.6 and later: by name with an `l` in the type, and by uniqueid without.
+#[test]
+fn every_path_that_mbpath_printed_of_json_lists() {
+    let mut checked = 0;
+    for (release, variant, dump) in harness::json_dumps() {
+        let dir = corpus().join(release).join(&variant);
+        let Ok(table) = std::fs::read_to_string(dir.join("paths.tsv")) else { continue };
+        let told = Some(release.parse().unwrap());
+        let conf = Conf::read(&dir.join("imapd.conf"), told.as_ref()).unwrap_or_else(|e| panic!("{e:?}"));
+        let (roster, layout) = (Roster::new(&conf).unwrap(), Layout::new(&conf, told.as_ref()).unwrap());
+        let list: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&dump).unwrap();
+        for row in table.lines().skip(1) {
+            let [mailbox, data, meta] = row.split('\t').collect::<Vec<_>>()[..] else { panic!("{row}") };
+            let entry = &list[mailbox];
+            let text = |member: &str| entry[member].as_str().unwrap();
+            let tail = place(&layout, mailbox.as_bytes(), text("mbtype"), text("uniqueid")).unwrap();
+            let tail = String::from_utf8(tail).unwrap();
+            assert_eq!(
+                format!("{}/{tail}", root(&conf, &roster, text("partition"), "data")),
+                data,
+                "{release} {variant}"
+            );
+            let of_header = root(&conf, &roster, text("partition"), "header");
+            assert_eq!(format!("{of_header}/{tail}"), meta, "{release} {variant}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 3_900, "{checked}");
+}
+
+#[test]
+fn every_worked_example_of_a_path() {
+    let table = String::from_utf8(read("layout-examples.tsv")).unwrap();
+    let (mut checked, mut refused, mut undeclared, mut errors, mut others) = (0, 0, 0, 0, 0);
+    for row in table.lines().skip(1) {
+        let columns: Vec<_> = row.split('\t').collect();
+        let [_, versions, _, mailbox, partition, mbtype, uniqueid, config, kind, path, ..] = columns[..] else {
+            panic!("{row}")
+        };
+        let mut text = String::new();
+        for name in ["default", "0", "1", "2", "part-3"] {
+            if !format!("; {config}").contains(&format!("; partition-{name}:")) {
+                text.push_str(&format!("partition-{name}: /s/{name}\n"));
+            }
+        }
+        // Up to 2.2.0 the full hash was a matter of how the server was built.
+        // The new host's file tells it.
+        let built = config.contains("(built");
+        let config = config.replace("(built --enable-fulldirhash)", "fulldirhash: yes");
+        for line in config.split("; ").filter(|line| !line.starts_with('(')) {
+            text.push_str(&format!("{}\n", line.replace("\\\\", "\\")));
+        }
+        let (low, high) = versions.split_once("..").unwrap_or((versions, versions));
+        let known = [
+            "2.0.17", "2.1.18", "2.2.13", "2.3.7", "2.3.19", "2.4.14", "2.4.22", "2.5.17", "3.0.18", "3.4.9", "3.6.1",
+            "3.8.7", "3.13.7",
+        ];
+        let (from, to) = (known.iter().position(|v| *v == low), known.iter().position(|v| *v == high));
+        let (Some(from), Some(to)) = (from, to) else { panic!("release of {row}") };
+        for release in &known[from..=to] {
+            // 2.4.14 has a sum of its own, and rows of its own.
+            if *release == "2.4.14" && low != high {
+                continue;
+            }
+            let conf = match conf_of(&text, if built { "2.3.7" } else { release }) {
+                Ok(conf) => conf,
+                Err(why) => {
+                    assert!(path.starts_with("(config error"), "{release}: {row}: {why}");
+                    errors += 1;
+                    continue;
+                }
+            };
+            if path.starts_with("(config error") {
+                // A switch that is none is found where it is used.
+                assert!(Layout::new(&conf, Some(&release.parse().unwrap())).is_err(), "{release}: {row}");
+                errors += 1;
+                continue;
+            }
+            if kind != "data" || uniqueid != "-" {
+                let roster = Roster::new(&conf).unwrap();
+                let layout = Layout::new(&conf, Some(&release.parse().unwrap())).unwrap();
+                let (mbtype, uniqueid) = if uniqueid == "-" { ("el", "none") } else { (mbtype, uniqueid) };
+                let tail = String::from_utf8(place(&layout, &bytes(mailbox), mbtype, uniqueid).unwrap()).unwrap();
+                assert_eq!(format!("{}/{tail}", root(&conf, &roster, partition, kind)), path, "{release}: {row}");
+                others += 1;
+                continue;
+            }
+            match directory(&conf, release, &bytes(mailbox), partition.as_bytes()) {
+                Some(found) => {
+                    assert_eq!(
+                        String::from_utf8_lossy(&found),
+                        String::from_utf8_lossy(&bytes(path)),
+                        "{release}: {row}"
+                    );
+                    checked += 1;
+                }
+                None if Roster::new(&conf).unwrap().get(partition.as_bytes()).is_none() => undeclared += 1,
+                None => {
+                    // Out of its root, or another mailbox's directory: never looked at.
+                    assert!(mailbox.contains('/') || mailbox.contains("..") || mailbox.ends_with('.'), "{row}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(checked > 500, "{checked}");
+    assert!(refused > 20 && undeclared > 0 && errors > 20 && others > 60, "{refused} {undeclared} {errors} {others}");
+}
+
+#[test]
+fn every_mailbox_of_every_spool_is_found() {
+    let mut found = 0;
+    for release in RELEASES {
+        for (of, variant, dump) in harness::dumps() {
+            if of != release || variant == "inject" {
+                continue;
+            }
+            let sandbox = Sandbox::of(release, &variant);
+            let options = ["-C", &sandbox.file("old.conf"), "--from", release];
+            let ran = run("check-paths", &options, &dump);
+            // `murder` has mailboxes on this server that were loaded by hand and never made.
+            if variant == "murder" {
+                ran.expect(0).says("no cyrus.header").says("user.net");
+                continue;
+            }
+            let ran = ran.expect(0);
+            assert!(ran.out == dump, "{release} {variant}: {}", ran.err);
+            found += lines(&dump).len();
+        }
+    }
+    assert!(found > 3_000, "{found}");
+}
+
+/// A sandbox with the 2.2.13 list and spool, and the options that name its imapd.conf.
+fn old() -> (Sandbox, Vec<u8>) {
+    let sandbox = Sandbox::of("2.2.13", "flat");
+    let dump = sandbox.read("old.dump");
+    (sandbox, dump)
+}
+
+#[test]
+fn missing_entries_are_dropped_kept_or_too_many() {
+    let (sandbox, dump) = old();
+    let conf = sandbox.file("old.conf");
+    for name in ["spool/default/user/alice", "spool/1/user/bob/Sent/cyrus.header"] {
+        let path = sandbox.path().join(name);
+        if path.is_dir() { std::fs::remove_dir_all(path).unwrap() } else { std::fs::remove_file(path).unwrap() }
+    }
+    let missing = sandbox.file("missing");
+    let ran = run("check-paths", &["-C", &conf, "--missing", &missing], &dump).expect(0);
+    let gone = lines(&sandbox.read("missing"));
+    assert!(gone.len() > 2);
+    let mut all = [ran.lines(), gone.clone()].concat();
+    let mut came = lines(&dump);
+    all.sort();
+    came.sort();
+    assert!(all == came);
+    let ran = ran.says(&format!("103 in, {} out, {} missing", 103 - gone.len(), gone.len()));
+    ran.says("/spool/1/user/bob/Sent/cyrus.header): user.bob.Sent");
+    run("check-paths", &["-q", "-C", &conf], &dump).expect(0).says("user.bob.Sent");
+    run("check-paths", &["-C", &conf, "--no-drop"], &dump).expect(0).writes(&dump);
+    let n = gone.len().to_string();
+    run("check-paths", &["-C", &conf, "--max-missing", &n], &dump).expect(0);
+    let ran = run("check-paths", &["-C", &conf, "--max-missing", "1"], &dump).expect(1).says("--max-missing allows 1");
+    assert!(ran.out.ends_with(b"--max-missing allows 1\n"));
+    run("check-paths", &["-C", &conf, "--max-missing", "1%"], &dump).expect(1);
+    run("check-paths", &["-C", &conf, "--max-missing", "50%"], &dump).expect(0);
+}
+
+#[test]
+fn a_wrong_map_is_told_and_aborts() {
+    let (sandbox, dump) = old();
+    let conf = sandbox.file("old.conf");
+    let swapped = run("remap-part", &["default=1", "1=default"], &dump).expect(0);
+    let ran = run("check-paths", &["-C", &conf], &swapped.out).expect(1);
+    assert!(ran.out.split(|b| *b == b'\n').rev().nth(1).unwrap().starts_with(b"!mbx-abort mbx-check-paths: "));
+    let ran = ran.says("mailboxes of partition 1 are missing").says("stand in partition default");
+    ran.says("62 of 62 mailboxes of partition 1").says("a wrong map, a disk that is not mounted, or other hashing");
+    // The spool is flat, the configuration says that it is hashed.
+    let hashed =
+        String::from_utf8(sandbox.read("old.conf")).unwrap().replace("hashimapspool: no", "hashimapspool: yes");
+    let conf = sandbox.write("hashed.conf", hashed);
+    run("check-paths", &["-C", &conf], &dump).expect(1).says("in the same partition, hashed otherwise (flat)");
+    run("check-paths", &["-C", &conf, "--max-missing", "100%"], &dump).expect(0).says("103 missing");
+}
+
+#[test]
+fn a_spool_that_is_hashed_as_on_the_old_host_is_found_and_its_moves_are_told() {
+    let (sandbox, dump) = old();
+    let old = sandbox.file("old.conf");
+    let hashed =
+        String::from_utf8(sandbox.read("old.conf")).unwrap().replace("hashimapspool: no", "hashimapspool: yes");
+    let conf = sandbox.write("hashed.conf", hashed);
+    let options = ["-C", &conf, "--spool-conf", &old, "--from", "2.2.13"];
+    run("check-paths", &options, &dump).expect(0).writes(&dump);
+    let report = sandbox.file("report.tsv");
+    let with = |more: &[&str], status| {
+        let options = [&options[..], &["--to", "2.3.7", "--report", &report], more].concat();
+        let ran = run("check-paths", &options, &dump).expect(status);
+        (ran, String::from_utf8(sandbox.read("report.tsv")).unwrap())
+    };
+    let (ran, found) = with(&[], 0);
+    ran.says("103 in, 103 out (103 not where the new server will look)").writes(&dump);
+    let root = sandbox.path().join("spool/1").display().to_string();
+    let row = |what| format!("user.bob\t1\t{root}/user/bob\t{what}\t{root}/b/user/bob\n");
+    assert!(found.contains(&row("present")), "{found}");
+    // The same without looking, where there is nothing yet.
+    std::fs::remove_dir_all(sandbox.path().join("spool")).unwrap();
+    let (ran, foretold) = with(&["-n"], 0);
+    ran.says("103 in, 103 out (103 not where the new server will look)").writes(&dump);
+    assert_eq!(foretold, found.replace("\tpresent\t", "\tnot looked for\t"));
+    with(&[], 2).0.says("spool");
+}
+
+#[test]
+fn a_limit_of_ones_own_still_tells_where_the_missing_stand() {
+    let (sandbox, dump) = old();
+    let conf = sandbox.file("old.conf");
+    let swapped = run("remap-part", &["default=1", "1=default"], &dump).expect(0).out;
+    let ran = run("check-paths", &["-C", &conf, "--max-missing", "0"], &swapped).expect(1);
+    ran.says("stand in partition default").says("--max-missing allows 0");
+    let ran = run("check-paths", &["-C", &conf, "--max-missing", "100%"], &swapped).expect(0);
+    assert!(!ran.err.contains("stand in partition"), "{}", ran.err);
+}
+
+#[test]
+fn what_is_missing_all_together_is_suspicious_at_any_size() {
+    let (sandbox, dump) = old();
+    let conf = sandbox.file("old.conf");
+    // Four mailboxes of five partitions' hundred.
+    let mistaken = run("remap-part", &["part-3=2"], &dump).expect(0);
+    let only: Vec<u8> =
+        lines(&mistaken.out).into_iter().zip(lines(&dump)).filter(|(a, b)| a != b).flat_map(|(a, _)| a).collect();
+    assert_eq!(lines(&only).len(), 4);
+    run("check-paths", &["-C", &conf, "--no-drop"], &only)
+        .expect(0)
+        .says("4 of 4 mailboxes of partition 2")
+        .writes(&only);
+    run("check-paths", &["-C", &conf], &only)
+        .expect(1)
+        .says("4 of 4 mailboxes of partition 2")
+        .says("stand in partition part-3");
+    // Domains, in a configuration that does not know of them.
+    let sandbox = Sandbox::of("2.2.13", "virt");
+    let text = String::from_utf8(sandbox.read("old.conf")).unwrap();
+    let conf = sandbox.write("novirt.conf", text.replace("virtdomains: userid", "virtdomains: off"));
+    let options = ["-C", &conf, "--from", "2.2.13"];
+    run("check-paths", &options, &sandbox.read("old.dump")).expect(1).says("does virtdomains of the configuration fit");
+}
+
+#[test]
+fn a_directory_that_the_new_server_will_look_for_elsewhere_is_told() {
+    let sandbox = Sandbox::of("2.4.22", "fullhash");
+    let list: Vec<u8> = lines(&sandbox.read("old.dump"))
+        .into_iter()
+        .filter(|line| line.starts_with(b"user.carol^smith"))
+        .flatten()
+        .collect();
+    assert!(!list.is_empty());
+    let conf = sandbox.file("old.conf");
+    let ran = run("check-paths", &["-q", "-C", &conf, "--from", "2.4.22", "--to", "3.0.18"], &list).expect(0);
+    ran.says(", E/user/carol^smith is where it was; 3.0.18 looks for B/user/carol^smith)").writes(&list);
+    // Also where the header is still on the data partition, and by the filter that makes the directories.
+    let meta = sandbox.path().join("meta");
+    std::fs::create_dir(&meta).unwrap();
+    let mut text = String::from_utf8(sandbox.read("old.conf")).unwrap();
+    for name in ["default", "0", "1", "2", "part-3"] {
+        text.push_str(&format!("metapartition-{name}: {}\n", meta.display()));
+    }
+    let with_meta = sandbox.write("meta.conf", text + "metapartition_files: header\n");
+    let options = ["-C", &with_meta, "--from", "2.4.22", "--to", "3.0.18"];
+    run("check-paths", &options, &list).expect(0).says("not moved yet").says("the directory must move");
+    run("mkmeta", &[&options[..], &["-n"]].concat(), &list).expect(0).says("the directory must move");
+    // A series in which the sum changed is asked for.
+    run("check-paths", &["-C", &conf, "--from", "2.4.14", "--to", "2.4"], &list).expect(2).says("2.4 spans releases");
+    let ran = run("check-paths", &["-C", &conf, "--from", "2.4.22", "--to", "2.5.17"], &list).expect(0);
+    assert!(!ran.err.contains("must move"), "{}", ran.err);
+}
+
+#[test]
+fn configurations_that_no_server_would_start_with_are_trouble() {
+    let (sandbox, dump) = old();
+    let text = String::from_utf8(sandbox.read("old.conf")).unwrap();
+    for (from, to, what) in [
+        ("defaultpartition: default", "defaultpartition: nosuch", "there is no partition-nosuch"),
+        ("hashimapspool: no", "hashimapspool: No", "hashimapspool: non-switch value No"),
+        ("altnamespace: no", "virtdomains: maybe", "virtdomains: non-switch value maybe"),
+        ("altnamespace: no", "@include: /no/such/file", "@include: /no/such/file: No such file"),
+        ("altnamespace: no", "metapartition_files: header,index", "metapartition_files: unknown word"),
+        ("altnamespace: no", "altnamespace : no", "no option name with a colon right behind it"),
+    ] {
+        let conf = sandbox.write("bad.conf", text.replace(from, to));
+        run("check-paths", &["-C", &conf], &dump).expect(2).says("bad.conf").says(what);
+    }
+}
+
+#[test]
+fn roots_that_cannot_be_right_are_trouble() {
+    let (sandbox, dump) = old();
+    let conf = sandbox.file("old.conf");
+    let strange = run("remap-part", &["2=nosuch"], &dump).expect(0);
+    run("check-paths", &["-C", &conf], &strange.out).expect(2).says("partition nosuch is not declared in");
+    let root = sandbox.path().join("spool/2");
+    std::fs::rename(&root, sandbox.path().join("away")).unwrap();
+    run("check-paths", &["-C", &conf], &dump).expect(2).says("partition 2: ").says("is the disk mounted?");
+    std::fs::create_dir(&root).unwrap();
+    std::fs::create_dir(root.join("lost+found")).unwrap();
+    std::fs::create_dir(root.join("stage.")).unwrap();
+    run("check-paths", &["-C", &conf], &dump).expect(2).says("holds no mailbox").says("is the disk mounted?");
+    run("check-paths", &["-C", "/no/such/imapd.conf"], &dump).expect(2).says("/no/such/imapd.conf: No such file");
+    run("check-paths", &[], &dump).expect(2).says("-C FILE is wanted");
+    let options: Vec<String> = ["default", "0", "1", "part-3"]
+        .iter()
+        .map(|name| format!("--partition={name}={}", sandbox.path().join("spool").join(name).display()))
+        .chain([format!("--partition=2={}", sandbox.path().join("away").display())])
+        .collect();
+    run("check-paths", &options.iter().map(String::as_str).collect::<Vec<_>>(), &dump).expect(0).writes(&dump);
+}
+
+#[test]
+fn what_is_there_but_no_header_is_refused_or_trouble() {
+    let (sandbox, dump) = old();
+    let conf = sandbox.file("old.conf");
+    let header = sandbox.path().join("spool/1/user/frank/cyrus.header");
+    let kept = std::fs::read(&header).unwrap();
+    std::fs::write(&header, "").unwrap();
+    run("check-paths", &["-C", &conf], &dump).expect(1).says("frank/cyrus.header is empty");
+    // It is one mailbox's matter: set apart, it does not stop the night.
+    let bad = sandbox.file("bad");
+    let frank = harness::lines(&dump).into_iter().find(|line| line.starts_with(b"user.frank\t")).unwrap();
+    let others: Vec<u8> = harness::lines(&dump).into_iter().filter(|line| *line != frank).flatten().collect();
+    let report = ["--report", &sandbox.file("report.csv")];
+    let ran = run("check-paths", &[&["-C", &conf, "--reject", &bad], &report[..]].concat(), &dump).expect(1);
+    ran.says("the server could not open the mailbox): user.frank").writes(&others);
+    assert_eq!(sandbox.read("bad"), frank);
+    assert!(String::from_utf8(sandbox.read("report.csv")).unwrap().contains("user/frank,broken,"));
+    run("check-paths", &["-C", &conf, "--no-drop"], &dump).expect(0).says("1 broken, kept").writes(&dump);
+    std::fs::remove_file(&header).unwrap();
+    std::fs::create_dir(&header).unwrap();
+    run("check-paths", &["-C", &conf], &dump).expect(1).says("frank/cyrus.header is a directory, not a file");
+    std::fs::remove_dir(&header).unwrap();
+    std::os::unix::fs::symlink("cyrus.header", &header).unwrap();
+    run("check-paths", &["-C", &conf], &dump).expect(2).says("frank/cyrus.header: ");
+    std::fs::remove_file(&header).unwrap();
+    std::os::unix::fs::symlink("elsewhere", &header).unwrap();
+    run("check-paths", &["-C", &conf], &dump).expect(2).says("frank/cyrus.header is a link that leads nowhere");
+    std::fs::remove_file(&header).unwrap();
+    std::fs::write(&header, kept).unwrap();
+    // A user on another disk: followed.
+    let frank = sandbox.path().join("spool/1/user/frank");
+    std::fs::rename(&frank, sandbox.path().join("frank")).unwrap();
+    std::os::unix::fs::symlink(sandbox.path().join("frank"), &frank).unwrap();
+    run("check-paths", &["-C", &conf], &dump).expect(0).writes(&dump);
+    // Of a disk that is not mounted the user is not lost.
+    std::fs::rename(sandbox.path().join("frank"), sandbox.path().join("unmounted")).unwrap();
+    for jobs in ["1", "8"] {
+        run("check-paths", &["-C", &conf, "--jobs", jobs], &dump)
+            .expect(2)
+            .says("user/frank is a link that leads nowhere");
+    }
+}
+
+/// Headers that are kept apart no more are not lost, and where they are is told.
+#[test]
+fn headers_under_a_metapartition_that_does_not_hold_them_are_told() {
+    let sandbox = Sandbox::of("2.4.22", "meta");
+    let dump = read("2.4.22/meta/dump.txt");
+    let conf = String::from_utf8(sandbox.read("old.conf")).unwrap();
+    let conf = sandbox.write("new.conf", conf.replace("metapartition_files: header", "metapartition_files:"));
+    run("check-paths", &["-C", &conf, "--from", "2.4.22"], &dump)
+        .expect(1)
+        .says("of the first 20 stand under ")
+        .says("spool/meta-default: metapartition_files of -C has no word header");
+}
+
+/// The same answers in the same order, however many are asked at a time.
+#[test]
+fn many_jobs_say_what_one_says() {
+    for (release, variant) in [("2.2.13", "flat"), ("2.4.22", "meta"), ("3.0.18", "virt"), ("3.6.1", "mixed")] {
+        let sandbox = Sandbox::of(release, variant);
+        let dump = read(format!("{release}/{variant}/dump.txt"));
+        let conf = sandbox.file("old.conf");
+        // Some that are missing.
+        sandbox.sh("find spool meta -name cyrus.header 2>/dev/null | sort | awk 'NR % 9 == 4' | tr '\\n' '\\0' | xargs -0 rm").expect(0);
+        let said = |jobs: &str, report: &str| {
+            let options = ["-C", &conf, "--from", release, "--max-missing", "50%", "--jobs", jobs];
+            let files = ["--missing", &sandbox.file("missing"), "--report", &sandbox.file(report)];
+            let ran = command("check-paths", &[&options[..], &files[..]].concat());
+            let ran = harness::feed(ran, &dump).expect(0);
+            (ran.out, ran.err, sandbox.read("missing"), sandbox.read(report))
+        };
+        let one = said("1", "report.csv");
+        assert!(one.1.contains("missing"), "{}", one.1);
+        for jobs in ["2", "7", "64"] {
+            assert!(said(jobs, "report.csv") == one, "{release} {variant}: {jobs} jobs");
+        }
+        let rows = String::from_utf8(one.3).unwrap();
+        let missing = rows.lines().filter(|row| row.ends_with(",missing,")).count();
+        assert!(one.1.contains(&format!("{missing} missing")), "{rows}\n{}", one.1);
+        let present = rows.lines().filter(|row| row.ends_with(",present,")).count();
+        let options = ["-q", "-C", &conf, "--from", release, "--no-drop", "--report", &sandbox.file("paths"), "-0"];
+        run("check-paths", &options, &dump).expect(0);
+        assert_eq!(sandbox.read("paths").iter().filter(|b| **b == 0).count(), present);
+    }
+}
+
+/// Root reads what the server cannot: that is not there.
+#[test]
+fn root_looks_as_the_server() {
+    if rustix_ids().0 != 0 {
+        return;
+    }
+    let (sandbox, dump) = old();
+    let conf = sandbox.file("old.conf");
+    sandbox.sh("chmod 755 . && chown -R 1 spool && chmod -R u+rwX spool").expect(0);
+    let ask = |jobs: &str| {
+        let mut asked = command("check-paths", &["-C", &conf, "--jobs", jobs]);
+        asked.env("CYRUS_USER", "daemon");
+        harness::feed(asked, &dump)
+    };
+    ask("1").expect(0).writes(&dump);
+    ask("8").expect(0).writes(&dump);
+    sandbox.sh("chown 0 spool/1/user/frank/cyrus.header && chmod 600 spool/1/user/frank/cyrus.header").expect(0);
+    for jobs in ["1", "8"] {
+        ask(jobs).expect(2).says("frank/cyrus.header: Permission denied for uid 1: the server could not open");
+    }
+    sandbox.sh("chown 1 spool/1/user/frank/cyrus.header; chown 0 spool/1/user/frank/cyrus.index && chmod 600 spool/1/user/frank/cyrus.index").expect(0);
+    let json = run("parse", &["--from", "2.2.13", "--to", "3.6.1", "--reject", "/dev/null"], &dump).expect(1).out;
+    let mut filled = command("check-paths", &["-C", &conf, "--from", "2.2.13", "--to", "3.6.1", "--fill"]);
+    filled.env("CYRUS_USER", "daemon");
+    harness::feed(filled, &json)
+        .expect(2)
+        .says("frank/cyrus.index: Permission denied for uid 1: the server could not open");
+    sandbox.sh("chown 1 spool/1/user/frank/cyrus.index; chown 0 spool/1/user/frank/cyrus.header").expect(0);
+    // What the configuration says comes first.
+    let mut text = std::fs::read_to_string(&conf).unwrap();
+    text.push_str("cyrus_user: nosuchuser\n");
+    std::fs::write(&conf, text).unwrap();
+    ask("1").expect(2).says("cyrus_user: no such user: nosuchuser");
+}
+
+#[test]
+fn names_that_lead_out_are_refused() {
+    let (sandbox, _) = old();
+    let conf = sandbox.file("old.conf");
+    for name in ["../../etc!user.x", "..!user.x", "user..x", "user.a/b", ".tmp.foo!x", "user..a!x"] {
+        let line = format!("{name}\tdefault\tanyone\tlrs\t\n");
+        run("check-paths", &["-C", &conf, "--from", "2.2.13"], line.as_bytes()).expect(1).says(name);
+        let owner = format!("{}:{}", rustix_ids().0, rustix_ids().1);
+        let meta = format!("--meta=default={}", sandbox.path().display());
+        run("mkmeta", &[&meta, "--owner", &owner, "--from", "2.2.13"], line.as_bytes()).expect(1).says(name);
+    }
+    // Where it stands hangs on the release: asked for, never guessed.
+    let line = b"DELETED.user.alice.0B04466A\tdefault\tanyone\tlrs\t\n";
+    run("check-paths", &["-C", &conf], line).expect(2).says("--from RELEASE");
+    run("check-paths", &["-C", &conf, "--spool-release", "3.0.18"], line).expect(0).says("DELETED/user/alice/B04466A");
+    run("check-paths", &["-C", &conf, "--from", "2.2.13"], line).expect(0).says("DELETED/user/alice/0B04466A");
+}
+
+fn rustix_ids() -> (u32, u32) {
+    let meta = std::fs::metadata("/proc/self").unwrap();
+    (meta.uid(), meta.gid())
+}
+
+/// A sandbox with metapartitions that are there and empty.
+fn with_meta() -> (Sandbox, Vec<u8>, String) {
+    let (sandbox, dump) = old();
+    let mut conf = String::from_utf8(sandbox.read("old.conf")).unwrap();
+    for name in ["default", "0", "1", "2", "part-3"] {
+        let dir = sandbox.path().join("meta").join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        conf.push_str(&format!("metapartition-{name}: {}\n", dir.display()));
+    }
+    conf.push_str("metapartition_files: header index\n");
+    let conf = sandbox.write("meta.conf", conf);
+    (sandbox, dump, conf)
+}
+
+fn tree(dir: &Path) -> Vec<String> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        all.push(path.display().to_string());
+        if path.is_dir() && !path.is_symlink() {
+            all.extend(tree(&path));
+        }
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn directories_are_made_once() {
+    let (sandbox, dump, conf) = with_meta();
+    let owner = format!("{}:{}", rustix_ids().0, rustix_ids().1);
+    let before = tree(&sandbox.path().join("meta"));
+    let dry = run("mkmeta", &["-C", &conf, "-n"], &dump).expect(0);
+    assert_eq!(tree(&sandbox.path().join("meta")), before);
+    let would = dry.err.lines().filter(|line| line.contains("would make ")).count();
+    dry.writes(&dump);
+    let made = run("mkmeta", &["-C", &conf, "--owner", &owner], &dump).expect(0);
+    assert!(made.err.contains(&format!("{would} directories made")), "{would}: {}", made.err);
+    assert!(made.out == dump);
+    let after = tree(&sandbox.path().join("meta"));
+    assert_eq!(after.len(), before.len() + would);
+    // Beside each data directory of the list there is one for its metadata, with the server's mode.
+    for row in lines(&read("2.2.13/flat/paths.tsv")).iter().skip(1) {
+        let data = String::from_utf8_lossy(row.split(|b| *b == b'\t').nth(1).unwrap()).into_owned();
+        let meta =
+            sandbox.file(data.strip_prefix("/cyrus/spool/").map(|tail| format!("meta/{tail}")).unwrap().as_str());
+        assert_eq!(
+            std::fs::metadata(&meta).unwrap_or_else(|e| panic!("{meta}: {e}")).permissions().mode() & 0o7777,
+            0o700
+        );
+    }
+    run("mkmeta", &["-C", &conf, "--owner", &owner], &dump).expect(0).says("(103 already there)");
+    assert_eq!(tree(&sandbox.path().join("meta")), after);
+    // Only metadata that is there already moves the header: the data partition's passes as not moved yet.
+    run("check-paths", &["-C", &conf], &dump).expect(0).says("103 not moved yet");
+}
+
+#[test]
+fn directories_that_cannot_be_made_are_trouble() {
+    let (sandbox, dump, conf) = with_meta();
+    let owner = format!("{}:{}", rustix_ids().0, rustix_ids().1);
+    if rustix_ids().0 == 0 {
+        let ran = run("mkmeta", &["-C", &conf], &dump).expect(2).says("--owner");
+        assert!(ran.out.ends_with(b"\n") && ran.out.starts_with(b"!mbx-abort "));
+    }
+    run("mkmeta", &["-C", &conf, "--owner", "no-such-user"], &dump).expect(2).says("no such user");
+    run("mkmeta", &[], &dump).expect(2).says("-C FILE is wanted");
+    // A link below a metapartition is never followed: it could lead anywhere.
+    let outside = sandbox.path().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::os::unix::fs::symlink(&outside, sandbox.path().join("meta/default/user")).unwrap();
+    run("mkmeta", &["-C", &conf, "--owner", &owner], &dump).expect(2).says("is a link or a file");
+    assert_eq!(tree(&outside).len(), 0);
+    std::fs::remove_dir_all(sandbox.path().join("meta/1")).unwrap();
+    run("mkmeta", &["-C", &conf, "--owner", &owner], &dump).expect(2).says("is the disk mounted?");
+    // Metapartitions without a word of what belongs there, or none at all: nothing to make.
+    let (sandbox, dump) = old();
+    run("mkmeta", &["-C", &sandbox.file("old.conf")], &dump).expect(0).says("103 need none");
+}
+
+/// From 3.6 on a mailbox of the default domain has no other name than the one without it.
+#[test]
+fn a_name_that_the_default_domain_makes_another_is_refused() {
+    let sandbox = Sandbox::of("2.4.22", "virt");
+    let conf = String::from_utf8(sandbox.read("old.conf")).unwrap() + "defaultdomain: example.com\n";
+    let conf = sandbox.write("new.conf", conf);
+    let dump = read("2.4.22/virt/dump.txt");
+    let list = run("parse", &["--from", "2.4.22", "--to", "3.6.1", "--reject", &sandbox.file("r")], &dump).out;
+    let options = ["-C", &conf, "--from", "2.4.22", "--to", "3.6.1", "--max-missing", "100%", "--reject"];
+    let ran = run("check-paths", &[&options[..], &[&sandbox.file("rejects")]].concat(), &list).expect(1);
+    let ran = ran.says(
+        "name that the target takes for another (3.6.1 makes user.alice of it: its defaultdomain is example.com)",
+    );
+    assert!(!ran.err.contains("must move"), "{}", ran.tell());
+}
