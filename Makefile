@@ -1,5 +1,5 @@
 # mbxtools: what a packager expects.
-#   make, make demo, make check, make bench, make install [PREFIX=/usr] [DESTDIR=...], make uninstall, make clean
+#   make, make demo, make test, make check, make bench, make install [PREFIX=/usr] [DESTDIR=...], make uninstall, make clean
 #   make vendor    the sources of all crates, so that everything else works without a network
 #   make deb       a Debian package in target/deb; make static   binaries that need no libc, in target/static
 # And what a maintainer runs now and then: make torture, make fuzz [MINUTES=10] [FUZZ="list path"].
@@ -58,9 +58,21 @@ demo: all
 	PATH="$(CURDIR)/$(TARGET):$$PATH" sh examples/demo.sh
 
 # The tests, and every check whose tool is here; MBX_REQUIRE_TOOLS=1 (as .ci/run sets it) makes a missing tool a failure.
+# What was skipped is said again at the end.
 check: lint
-	$(CARGO) test --locked --lib --tests
+	@$(call tests,)
 
+# All but the tests that need a real server.
+test:
+	@$(call tests,-- --skip cyrus:: --skip loaders::differential)
+
+SKIPPED = $(abspath $(or $(CARGO_TARGET_DIR),target)/skipped)
+define tests
+rm -f $(SKIPPED); MBX_SKIPPED=$(SKIPPED) $(CARGO) test --locked --lib --test main $(1); status=$$?; \
+    if test -s $(SKIPPED); then sort -u $(SKIPPED) >&2; fi; exit $$status
+endef
+
+# The checks of format, lints, pages and scripts, as far as their tools are here.
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
@@ -123,4 +135,4 @@ uninstall:
 clean:
 	$(CARGO) clean
 
-.PHONY: all fetch vendor static deb demo check lint fuzz torture bench install uninstall clean
+.PHONY: all fetch vendor static deb demo check test lint fuzz torture bench install uninstall clean

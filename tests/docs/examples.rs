@@ -8,7 +8,6 @@
 use crate::harness;
 use crate::harness::{Sandbox, bin};
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -84,7 +83,7 @@ fn run_all(page: &str, blocks: &[Block]) {
     let here = sandbox.path().to_str().unwrap();
     for Block { script: block, prints } in blocks {
         if block.contains("rsync ") && !Path::new("/usr/bin/rsync").exists() {
-            let _ = writeln!(std::io::stderr(), "\n*** SKIPPED: an example of {page}: rsync is not installed ***");
+            harness::skip(&format!("an example of {page}: rsync is not installed"), "MBX_REQUIRE_TOOLS");
             continue;
         }
         let mut text = block

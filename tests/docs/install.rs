@@ -117,8 +117,7 @@ fn shells_complete_every_option() {
             match Command::new(shell).arg("-n").arg(&file).output() {
                 Ok(ran) => assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr)),
                 Err(_) => {
-                    eprintln!("{shell} IS NOT INSTALLED, ITS COMPLETIONS ARE NOT READ");
-                    assert!(std::env::var_os("MBX_REQUIRE_TOOLS").is_none(), "{shell} is not installed");
+                    crate::harness::skip(&format!("completions: {shell} is not installed"), "MBX_REQUIRE_TOOLS");
                 }
             }
         }

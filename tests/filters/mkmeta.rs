@@ -103,7 +103,7 @@ fn other_file_system(sandbox: &Sandbox) -> Option<tempfile::TempDir> {
             return Some(dir);
         }
     }
-    let _ = writeln!(std::io::stderr(), "\n*** SKIPPED: across two file systems: there is only one here ***");
+    crate::harness::skip("across two file systems: there is only one here", "MBX_REQUIRE_TOOLS");
     None
 }
 
