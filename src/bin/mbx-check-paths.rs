@@ -10,16 +10,17 @@ use mbxtools::mailbox::text::Count;
 use mbxtools::release::Dialect;
 use mbxtools::run::engine::{Filter, Heading, Run, Verdict, run};
 use mbxtools::run::main::main_of;
-use mbxtools::run::options::{Common, KNOWN, Limit, Rejects, SideFiles};
+use mbxtools::run::options::{Common, Limit, Rejects, SideFiles};
 use mbxtools::run::report::{ALIKE, Report};
 use mbxtools::run::totals::Account;
 use mbxtools::spool::conf::Conf;
 use mbxtools::spool::fill::{Facts, Fill};
 use mbxtools::spool::layout::{Ahead, Layout};
 use mbxtools::spool::missing::Missing;
-use mbxtools::spool::options::SpoolOptions;
+use mbxtools::spool::options::{KNOWN, SpoolOptions};
 use mbxtools::spool::partitions::{Roots, Roster};
-use mbxtools::spool::probe::{Asker, Found, Table, server_user};
+use mbxtools::spool::probe::{Asker, Found, Table};
+use mbxtools::spool::user::Viewer;
 use mbxtools::verbs::orphans::Orphans;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -89,6 +90,7 @@ struct Options {
 }
 
 struct Check {
+    viewer: Viewer,
     conf: Conf,
     options: SpoolOptions,
     roster: Roster,
@@ -174,7 +176,9 @@ impl Filter for Check {
         self.ahead = Ahead::new(&layout, &self.conf, heading.releases.to.as_ref())?;
         if let Some(list) = self.orphans_file.take() {
             let (spool, told) = (self.options.spool_release.as_ref(), &heading.releases);
-            let orphans = Orphans::new(list, &self.conf, &self.roster, &layout, spool, heading.dialect, told)?;
+            let viewer = self.viewer.clone();
+            let mut orphans = Orphans::new(list, viewer, &self.conf, &layout, spool, heading.dialect, told)?;
+            orphans.open(&self.roster)?;
             self.orphans = Some(orphans);
         }
         self.layout = Some(layout);
@@ -300,14 +304,15 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
     let mut side = SideFiles::beside(&options.files, options.spool.files());
     let (conf, roster) =
         options.spool.partitions(&options.common, "--partition", &options.partition, Roots::of_data)?;
-    let reader = server_user(&conf, report)?;
+    let viewer = Viewer::of_server(&conf, report)?;
     let mut filter = Check {
+        viewer: viewer.clone(),
         conf,
         roster,
         layout: None,
         ahead: None,
         to_move: 0,
-        missing: Missing::new(options.max_missing, options.no_drop, options.spool.spool_conf.is_some()),
+        missing: Missing::new(viewer.clone(), options.max_missing, options.no_drop, options.spool.spool_conf.is_some()),
         missing_file: side.list(options.missing.as_deref(), "--missing")?,
         orphans_file: side.list(options.orphans.as_deref(), "--orphans")?,
         orphans: None,
@@ -317,7 +322,7 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
         wants_fill: options.fill,
         fill: None,
         filled: 0,
-        asker: Asker::new(usize::from(options.jobs), reader, options.fill),
+        asker: Asker::new(usize::from(options.jobs), viewer.clone(), options.fill),
         table: match options.report.as_deref() {
             Some(path) => Some(Table::new(side.make(path, "--report")?, path, options.null)?),
             None => None,

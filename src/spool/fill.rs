@@ -5,7 +5,7 @@
 //! 3).
 
 use crate::list::edits::Changes;
-use crate::list::error::{Stop, reason};
+use crate::list::error::Stop;
 use crate::mailbox::entry::{Entry, Member};
 use crate::mailbox::jmap_id;
 use crate::mailbox::name::can_be_uniqueid;
@@ -15,10 +15,11 @@ use crate::release::Release;
 use crate::run::report::Report;
 use crate::spool::header::{Header, Index};
 use crate::spool::partitions::as_path;
+use crate::spool::user::denied;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -216,7 +217,7 @@ fn read<'r, 'a>(
     let tail = [dir, b"/", name.as_bytes()].concat();
     for (i, root) in roots.iter().enumerate() {
         let path = root.path.join(as_path(&tail));
-        let failed = |e| Stop::Trouble(format!("{}: {}", Name(path.as_os_str().as_bytes()), unreadable(e)));
+        let failed = |e| Stop::Trouble(format!("{}: {}", Name(path.as_os_str().as_bytes()), denied(e, &path)));
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         match rustix::fs::openat(root.fd, tail.as_slice(), flags, Mode::empty()) {
             Ok(fd) => {
@@ -230,20 +231,4 @@ fn read<'r, 'a>(
         }
     }
     Ok(None)
-}
-
-/// What keeps us out, and whom.
-pub fn unreadable(error: Errno) -> String {
-    let why = reason(&io::Error::from(error));
-    match error {
-        Errno::ACCESS => {
-            // Of this thread.
-            let uid = rustix::process::geteuid().as_raw();
-            format!(
-                "{why} for uid {uid}: the server could not open the mailbox: give it to that user, and the directories above (cyrus_user, or \
-                 CYRUS_USER, tells who that is)"
-            )
-        }
-        _ => why,
-    }
 }

@@ -11,7 +11,9 @@ use crate::run::report::Report;
 use crate::spool::layout::{Hash, Layout};
 use crate::spool::partitions::{MetaFile, Roster, as_path};
 use crate::spool::probe::Place;
+use crate::spool::user::{Viewer, denied};
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -35,8 +37,8 @@ struct Partition {
 }
 
 /// What was looked for and not found.
-#[derive(Default)]
 pub struct Missing {
+    viewer: Viewer,
     limit: Option<Limit>,
     no_drop: bool,
     hash_told: bool,
@@ -48,9 +50,11 @@ pub struct Missing {
 }
 
 impl Missing {
-    /// With the `limit` of --max-missing; whether what is missing is only told, and whether the old host's hashing was.
-    pub fn new(limit: Option<Limit>, no_drop: bool, hash_told: bool) -> Missing {
-        Missing { limit, no_drop, hash_told, ..Missing::default() }
+    /// Looked for by `viewer`, with the `limit` of --max-missing; whether what is missing is only told, and whether the
+    /// old host's hashing was.
+    pub fn new(viewer: Viewer, limit: Option<Limit>, no_drop: bool, hash_told: bool) -> Missing {
+        let partitions = HashMap::new();
+        Missing { viewer, limit, no_drop, hash_told, partitions, all: (0, 0), with_domain: (0, 0) }
     }
 
     /// How many mailboxes were looked for.
@@ -72,8 +76,11 @@ impl Missing {
     fn partition(&mut self, entry: &Entry<'_>, roster: &Roster) -> Result<&mut Partition, Stop> {
         if !self.partitions.contains_key(entry.partition()) {
             let roots = roster.of(entry)?;
-            let place = Place::open(roots, entry.partition())?;
-            if !holds_a_directory(roots.of(MetaFile::Header))? && !holds_a_directory(&roots.data)? {
+            let (place, holds_any) = self.viewer.look(|| {
+                let place = Place::open(roots, entry.partition())?;
+                Ok((place, holds_a_directory(roots.of(MetaFile::Header))? || holds_a_directory(&roots.data)?))
+            })?;
+            if !holds_any {
                 return Err(Stop::Trouble(format!(
                     "{}: {}: {} holds no mailbox though the list has some in partition {}: is the disk mounted?",
                     entry.at,
@@ -132,15 +139,18 @@ impl Missing {
             .collect();
         suspicious.sort_by_key(|(name, _)| *name);
         for (name, part) in &suspicious {
+            let elsewhere = match layout {
+                Some(layout) => self.elsewhere(name, part, roster, layout)?,
+                None => String::new(),
+            };
             report.told(
                 "partition missing",
                 format_args!(
-                    "{} of {} mailboxes of partition {} are missing at {}{}",
+                    "{} of {} mailboxes of partition {} are missing at {}{elsewhere}",
                     Count(part.missing),
                     Count(part.entries),
                     Name(name),
-                    show(part.place.roots.of(MetaFile::Header)),
-                    layout.map_or_else(String::new, |layout| self.elsewhere(name, part, roster, layout))
+                    show(part.place.roots.of(MetaFile::Header))
                 ),
             );
         }
@@ -169,10 +179,13 @@ impl Missing {
     }
 
     /// Where the first of the mailboxes that are missing of a partition stand instead.
-    fn elsewhere(&self, name: &[u8], partition: &Partition, roster: &Roster, layout: &Layout) -> String {
+    /// What cannot be looked at is not there.
+    fn elsewhere(&self, name: &[u8], partition: &Partition, roster: &Roster, layout: &Layout) -> Result<String, Stop> {
         let standing = |layout: &Layout, roots: &[&Path]| {
             let samples = partition.samples.iter();
-            samples.filter(|(mailbox, by_id)| stands_in(layout, roots, mailbox, by_id.as_deref())).count()
+            let standing =
+                || Ok(samples.filter(|(mailbox, by_id)| stands_in(layout, roots, mailbox, by_id.as_deref())).count());
+            self.viewer.look(standing)
         };
         // How many, where, and what to do.
         let mut best = (0, String::new(), "");
@@ -190,23 +203,23 @@ impl Missing {
                     true => ": --spool-conf tells how the old host hashed",
                     false => "",
                 };
-                let found = standing(&layout.with_hash(hash), &[roots.of(MetaFile::Header), &roots.data]);
+                let found = standing(&layout.with_hash(hash), &[roots.of(MetaFile::Header), &roots.data])?;
                 if found > best.0 {
                     best = (found, place, hint);
                 }
             }
             // Where headers were kept apart before, or are on the old host.
             for root in roots.meta.iter().filter(|root| other == name && *root != roots.of(MetaFile::Header)) {
-                let found = standing(layout, &[root]);
+                let found = standing(layout, &[root])?;
                 if found > best.0 {
                     best = (found, format!("under {}", show(root)), ": metapartition_files of -C has no word header");
                 }
             }
         }
-        match best {
+        Ok(match best {
             (0, ..) => "; the first of them stand in no other declared partition either".to_string(),
             (found, place, hint) => format!("; {found} of the first {} stand {place}{hint}", partition.samples.len()),
-        }
+        })
     }
 }
 
@@ -228,9 +241,16 @@ fn stands_in(layout: &Layout, roots: &[&Path], mailbox: &[u8], by_id: Option<&[u
     roots.iter().any(|root| root.join(as_path(header)).is_file())
 }
 
-/// Whether a root has a directory that could hold mailboxes: `stage.`, `sync.` and `lost+found` cannot.
+/// Whether a root has a directory that could hold mailboxes: `stage.`, `sync.` and `lost+found` cannot. It may be one
+/// that the server can enter and not list: then each mailbox answers for itself.
 fn holds_a_directory(root: &Path) -> Result<bool, Stop> {
-    let entries = std::fs::read_dir(root).map_err(|e| Stop::io(show(root), &e))?;
+    let entries = match std::fs::read_dir(root) {
+        Err(e) if e.kind() == ErrorKind::PermissionDenied => match rustix::fs::stat(root.join(".")) {
+            Ok(_) => return Ok(true),
+            Err(e) => return Err(Stop::Trouble(format!("{}: {}", show(root), denied(e, root)))),
+        },
+        entries => entries.map_err(|e| Stop::io(show(root), &e))?,
+    };
     for entry in entries {
         let entry = entry.map_err(|e| Stop::io(show(root), &e))?;
         let name = entry.file_name();

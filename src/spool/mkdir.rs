@@ -6,61 +6,14 @@
 use crate::list::error::{Stop, reason};
 use crate::mailbox::text::Name;
 use crate::run::report::Report;
-use rustix::fs::{AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, Uid};
+use crate::spool::user::Owner;
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use std::hash::{DefaultHasher, Hasher};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-
-/// Who is to own what is made.
-#[derive(Clone, Copy, Debug)]
-pub struct Owner {
-    /// The user.
-    pub uid: Uid,
-    /// His group.
-    pub gid: Gid,
-}
-
-impl Owner {
-    /// Reads `USER[:GROUP]`, names or numbers; without a group the user's own.
-    pub fn parse(text: &str) -> Result<Owner, Stop> {
-        let (user, group) = match text.split_once(':') {
-            Some((user, group)) => (user, Some(group)),
-            None => (text, None),
-        };
-        let (uid, own_gid) = match (user.parse::<u32>(), look_up("/etc/passwd", user)?) {
-            (_, Some(fields)) => (number(&fields, 2), number(&fields, 3)),
-            (Ok(uid), None) => (Some(uid), None),
-            (Err(_), None) => (None, None),
-        };
-        let gid = match group {
-            None => own_gid,
-            Some(group) => match look_up("/etc/group", group)? {
-                Some(fields) => number(&fields, 2),
-                None => group.parse().ok(),
-            },
-        };
-        match (uid, gid) {
-            (Some(uid), Some(gid)) => Ok(Owner { uid: Uid::from_raw(uid), gid: Gid::from_raw(gid) }),
-            (None, _) => Err(Stop::Trouble(format!("--owner {text}: no such user on this host"))),
-            (_, None) => Err(Stop::Trouble(format!("--owner {text}: no such group on this host"))),
-        }
-    }
-}
-
-/// The line of a name in `/etc/passwd` or `/etc/group`. The file, not the C library: a static binary has no NSS.
-fn look_up(file: &str, name: &str) -> Result<Option<Vec<String>>, Stop> {
-    let text = std::fs::read(file).map_err(|e| Stop::io(file, &e))?;
-    let text = String::from_utf8_lossy(&text);
-    let mut lines = text.lines().map(|line| line.split(':').map(str::to_string).collect::<Vec<_>>());
-    Ok(lines.find(|fields| fields.first().is_some_and(|first| first == name)))
-}
-
-fn number(fields: &[String], index: usize) -> Option<u32> {
-    fields.get(index).and_then(|field| field.parse().ok())
-}
 
 /// Makes directories below one root.
 pub struct DirMaker {

@@ -10,3 +10,4 @@ pub mod options;
 pub mod partitions;
 pub mod probe;
 pub mod transfer;
+pub mod user;

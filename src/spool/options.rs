@@ -6,10 +6,17 @@ use crate::run::options::{Common, split_pair};
 use crate::spool::conf::Conf;
 use crate::spool::layout::Layout;
 use crate::spool::partitions::{Roots, Roster};
+use crate::spool::user::FILES_ONLY;
 use clap::Args;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+
+/// What `--version` adds to the name and number: also which users a static binary knows.
+pub const KNOWN: &str = match FILES_ONLY {
+    true => concat!(env!("CARGO_PKG_VERSION"), " (lists of Cyrus 1.6 to 3.13; static: users of /etc/passwd only)"),
+    false => crate::run::options::KNOWN,
+};
 
 /// How the spool at hand is laid out.
 #[derive(Args, Debug, Default)]

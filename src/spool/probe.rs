@@ -3,21 +3,19 @@
 //! What an administrator waits for is the disk, and a disk answers many questions at a time in hardly more time than
 //! one.
 
-use crate::list::error::{Stop, reason};
+use crate::list::error::Stop;
 use crate::list::stream::SideFile;
 use crate::mailbox::entry::Entry;
 use crate::mailbox::rejection::Refusal;
 use crate::mailbox::text::Name;
-use crate::run::report::Report;
-use crate::spool::conf::Conf;
 use crate::spool::fill;
-use crate::spool::fill::{Facts, unreadable};
-use crate::spool::mkdir::Owner;
+use crate::spool::fill::Facts;
 use crate::spool::partitions::{MetaFile, Roots, as_path};
-use rustix::fs::{Access, AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
+use crate::spool::user::{Viewer, denied};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 use std::collections::VecDeque;
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -43,7 +41,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Opens the roots of `partition`. One that is not there is an unmounted disk.
+    /// Opens the roots of `partition`, as whoever looks. One that is not there is an unmounted disk.
     pub fn open(roots: &Roots, partition: &[u8]) -> Result<Place, Stop> {
         let other = |path: &Path| match path == roots.of(MetaFile::Header) {
             true => Ok(None),
@@ -83,9 +81,9 @@ impl Place {
 pub fn open_root(path: &Path, partition: &[u8]) -> Result<OwnedFd, Stop> {
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH;
     rustix::fs::open(path, flags, Mode::empty()).map_err(|e| {
-        let why = reason(&io::Error::from(e));
-        let path = Name(path.as_os_str().as_bytes());
-        Stop::Trouble(format!("partition {}: {path}: {why}: is the disk mounted?", Name(partition)))
+        let hint = if e == Errno::ACCESS { "" } else { ": is the disk mounted?" };
+        let (why, path) = (denied(e, path), Name(path.as_os_str().as_bytes()));
+        Stop::Trouble(format!("partition {}: {path}: {why}{hint}", Name(partition)))
     })
 }
 
@@ -116,8 +114,8 @@ struct Question {
 pub struct Asker {
     /// How many at a time.
     jobs: usize,
-    /// As whom, if we are root, whom no mode keeps out.
-    user: Option<User>,
+    /// As whom.
+    viewer: Viewer,
     /// Whether what the mailbox's files say is asked, too.
     facts: bool,
     asked: Vec<Question>,
@@ -126,15 +124,15 @@ pub struct Asker {
 }
 
 impl Asker {
-    /// Asks `jobs` questions at a time, as `user` if there is one.
-    pub fn new(jobs: usize, user: Option<User>, facts: bool) -> Asker {
+    /// Asks `jobs` questions at a time, as `viewer` does.
+    pub fn new(jobs: usize, viewer: Viewer, facts: bool) -> Asker {
         let looker = Looker::default();
-        Asker { jobs: jobs.max(1), user, facts, asked: Vec::new(), answers: VecDeque::new(), looker }
+        Asker { jobs: jobs.max(1), viewer, facts, asked: Vec::new(), answers: VecDeque::new(), looker }
     }
 
     /// Whether it helps to be told of questions ahead.
     pub fn wants_ahead(&self) -> bool {
-        self.jobs > 1 || self.user.is_some()
+        self.jobs > 1 || self.viewer.user().is_some()
     }
 
     /// A question that will be asked.
@@ -146,12 +144,10 @@ impl Asker {
     pub fn fetch(&mut self) -> Result<(), Stop> {
         let asked = std::mem::take(&mut self.asked);
         let next = AtomicUsize::new(0);
-        let (user, facts) = (self.user.as_ref(), self.facts);
+        let (viewer, facts) = (&self.viewer, self.facts);
         let work = || {
             let mut answers = Vec::new();
-            if let Some(user) = user {
-                become_user(user)?;
-            }
+            viewer.look_for_good()?;
             let mut looker = Looker::default();
             loop {
                 let from = next.fetch_add(RUN, Ordering::Relaxed);
@@ -206,56 +202,6 @@ impl Asker {
             None => Err(Stop::Trouble("a look-up without an answer".to_string())),
         }
     }
-}
-
-/// Whom the server runs as.
-#[derive(Clone, Debug)]
-pub struct User {
-    owner: Owner,
-    groups: Vec<Gid>,
-}
-
-/// As whom the spool is read: root reads everything, and the server is not root. What it cannot read is not there.
-pub fn server_user(conf: &Conf, report: &mut Report) -> Result<Option<User>, Stop> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(None);
-    }
-    let told = conf.get("cyrus_user").map(|user| String::from_utf8_lossy(user).into_owned());
-    let user = told.clone().or_else(|| std::env::var("CYRUS_USER").ok()).unwrap_or_else(|| "cyrus".to_string());
-    match Owner::parse(&user) {
-        Ok(owner) if owner.uid.is_root() => Ok(None),
-        Ok(owner) => Ok(Some(User { groups: groups_of(&user, owner.gid)?, owner })),
-        Err(_) if told.is_some() => Err(Stop::Trouble(format!("{}: cyrus_user: no such user: {user}", conf.path()))),
-        Err(_) => {
-            report.remark(format_args!(
-                "there is no user {user}: root reads everything, so whether the server can was not asked (CYRUS_USER tells \
-                 another)"
-            ));
-            Ok(None)
-        }
-    }
-}
-
-/// The groups of a user, his own first.
-fn groups_of(user: &str, own: Gid) -> Result<Vec<Gid>, Stop> {
-    let file = "/etc/group";
-    let text = std::fs::read(file).map_err(|e| Stop::io(file, &e))?;
-    let text = String::from_utf8_lossy(&text);
-    let others = text.lines().filter_map(|line| {
-        let fields: Vec<_> = line.split(':').collect();
-        let [_, _, gid, members] = fields[..] else { return None };
-        members.split(',').any(|member| member == user).then(|| gid.parse().ok().map(Gid::from_raw)).flatten()
-    });
-    Ok(std::iter::once(own).chain(others).collect())
-}
-
-/// From here on this thread, and no other, reads as `user` and nobody else.
-fn become_user(user: &User) -> Result<(), Stop> {
-    let (gid, uid) = (user.owner.gid, user.owner.uid);
-    rustix::thread::set_thread_groups(&user.groups)
-        .and_then(|()| rustix::thread::set_thread_res_gid(None::<Gid>, gid, None::<Gid>))
-        .and_then(|()| rustix::thread::set_thread_res_uid(None::<Uid>, uid, None::<Uid>))
-        .map_err(|e| Stop::io("cannot read as cyrus_user", &io::Error::from(e)))
 }
 
 /// One who looks: what he knows of the last directory saves him the next way there.
@@ -357,7 +303,7 @@ fn header(from: &OwnedFd, tail: &[u8], path: &[u8], root: &OwnedFd, shown: &Path
         Ok(stat) if stat.st_size == 0 => broken("is empty"),
         Ok(stat) => match is_readable(from, tail, &stat, me) {
             Ok(()) => Ok(Seen::Header),
-            Err(e) => trouble(&unreadable(e)),
+            Err(e) => trouble(&denied(e, &shown.join(as_path(path)))),
         },
         Err(Errno::NOENT | Errno::NOTDIR) => match dangling(root, path) {
             None => Ok(Seen::Nothing),
@@ -365,7 +311,7 @@ fn header(from: &OwnedFd, tail: &[u8], path: &[u8], root: &OwnedFd, shown: &Path
                 trouble(&format!("{} is a link that leads nowhere: is what it leads to mounted?", name(link)))
             }
         },
-        Err(e) => trouble(&unreadable(e)),
+        Err(e) => trouble(&denied(e, &shown.join(as_path(path)))),
     }
 }
 

@@ -542,7 +542,7 @@ fn many_jobs_say_what_one_says() {
 /// Root reads what the server cannot: that is not there.
 #[test]
 fn root_looks_as_the_server() {
-    if rustix_ids().0 != 0 {
+    if !stage::has_root(false) {
         return;
     }
     let (sandbox, dump) = old();
@@ -572,6 +572,187 @@ fn root_looks_as_the_server() {
     text.push_str("cyrus_user: nosuchuser\n");
     std::fs::write(&conf, text).unwrap();
     ask("1").expect(2).says("cyrus_user: no such user: nosuchuser");
+}
+
+/// A spool of uid 1 whose `dirs` lie below `private`, a directory of root's with mode 0700; the rest is open to all.
+fn private(dirs: &[&str]) -> (Sandbox, Vec<u8>, String) {
+    let (sandbox, dump, conf) = with_meta();
+    if dirs.contains(&"meta") {
+        run("mkmeta", &["-C", &conf, "--from", "2.2.13", "--owner", "1:1", "--move"], &dump).expect(0);
+    }
+    sandbox.sh("chown -R 1:1 spool meta && chmod 755 . && mkdir -m 700 private").expect(0);
+    let mut text =
+        String::from_utf8(sandbox.read(if dirs.contains(&"meta") { "meta.conf" } else { "old.conf" })).unwrap();
+    for dir in dirs {
+        std::fs::rename(sandbox.path().join(dir), sandbox.path().join("private").join(dir)).unwrap();
+        text = text.replace(&sandbox.file(dir), &sandbox.file(&format!("private/{dir}")));
+    }
+    let conf = sandbox.write("private.conf", text);
+    (sandbox, dump, conf)
+}
+
+/// mbx-check-paths by root, for a server that runs as `user`.
+fn as_user(user: &str, options: &[&str]) -> std::process::Command {
+    let mut asked = command("check-paths", options);
+    asked.env("CYRUS_USER", user);
+    asked
+}
+
+/// A directory above the partitions that keeps the Cyrus user out keeps the server from every mailbox.
+#[test]
+fn root_looks_as_the_server_from_the_first_directory_on() {
+    if !stage::has_root(false) {
+        return;
+    }
+    for dirs in [&["spool"][..], &["meta"]] {
+        let (sandbox, dump, conf) = private(dirs);
+        let kept_out = format!("it cannot enter {} (mode 0700, owner 0, group 0)", sandbox.file("private"));
+        let lists: [(&[&str], &[u8]); 3] = [
+            (&["--jobs", "1"], &dump),
+            (&["--jobs", "8"], &dump),
+            (&["--allow-empty", "--orphans", &sandbox.file("orphans")], b""),
+        ];
+        let ask = |status, options: &[&str], list: &[u8]| {
+            let asked = as_user("daemon", &[&["-C", &conf, "--from", "2.2.13"], options].concat());
+            stage::feed(asked, list).expect(status)
+        };
+        for (options, list) in lists {
+            let ran =
+                ask(2, options, list).says(&kept_out).says("Permission denied for uid 1").says("setfacl -m u:1:x ");
+            assert!(ran.out.starts_with(b"!mbx-abort "), "{}", ran.tell());
+        }
+        // What the message says to do is enough.
+        let remedy = format!("setfacl -m u:1:x {}", sandbox.file("private"));
+        sandbox.sh(&remedy).expect(0);
+        for (options, list) in lists {
+            ask(0, options, list).writes(list);
+        }
+        // A link leads there, too.
+        sandbox.sh("setfacl -b private && chmod 700 private && mv private real && ln -s real private").expect(0);
+        let kept_out = format!("it cannot enter {} (mode 0700", sandbox.file("real"));
+        for (options, list) in lists {
+            ask(2, options, list).says(&kept_out);
+        }
+    }
+}
+
+#[test]
+fn root_looks_as_the_server_at_a_partition_of_roots_own() {
+    if !stage::has_root(false) {
+        return;
+    }
+    let (sandbox, dump, conf) = private(&["spool"]);
+    sandbox.sh("chmod 755 private && chown 0:0 private/spool/1 && chmod 700 private/spool/1").expect(0);
+    for jobs in ["1", "8"] {
+        stage::feed(as_user("daemon", &["-C", &conf, "--jobs", jobs]), &dump)
+            .expect(2)
+            .says(&format!("it cannot enter {} (mode 0700, owner 0, group 0)", sandbox.file("private/spool/1")));
+    }
+    // Who may enter and not list can open every mailbox.
+    sandbox.sh("chmod 711 private/spool/1").expect(0);
+    stage::feed(as_user("daemon", &["-C", &conf]), &dump).expect(0).writes(&dump);
+    // Where the missing ones are said to lie, the server could not look either.
+    sandbox.sh("chmod 700 private/spool/1 && rm -r private/spool/2/* && mkdir private/spool/2/user").expect(0);
+    let mistaken: Vec<u8> = lines(&run("remap-part", &["1=2"], &dump).expect(0).out)
+        .into_iter()
+        .filter(|line| line.windows(3).any(|part| part == b"\t2\t"))
+        .flatten()
+        .collect();
+    stage::feed(as_user("daemon", &["-C", &conf]), &mistaken)
+        .expect(1)
+        .says("the first of them stand in no other declared partition");
+}
+
+/// The groups of a user are those of the whole group file, and the group that the configuration says.
+#[test]
+fn root_looks_with_the_groups_of_the_server() {
+    if !stage::has_root(true) {
+        return;
+    }
+    let (sandbox, dump, conf) = private(&["spool"]);
+    let etc = |name: &str, more: &str| {
+        let text = std::fs::read_to_string(format!("/etc/{name}")).unwrap();
+        sandbox.write(name, text + more);
+    };
+    etc("passwd", "mbxcyrus:x:64001:64001::/:/bin/sh\n");
+    etc("group", "mbxcyrus:x:64001:\nmbxspool:x:64002:daemon,mbxcyrus\nmbxother:x:64003:daemon\n");
+    let users = format!(
+        "mount --bind {} /etc/passwd; mount --bind {} /etc/group",
+        sandbox.file("passwd"),
+        sandbox.file("group")
+    );
+    let ask = |conf: &str, status| {
+        for jobs in ["1", "8"] {
+            let asked = as_user("mbxcyrus", &["-C", conf, "--from", "2.2.13", "--jobs", jobs]);
+            let ran = stage::feed(stage::behind(&users, &asked), &dump).expect(status);
+            if status == 2 {
+                ran.says("Permission denied for uid 64001")
+                    .says(&format!("it cannot enter {} ", sandbox.file("private")));
+            }
+        }
+    };
+    sandbox.sh("chown -R 64001:64001 private/spool").expect(0);
+    for (group, status) in [("64002", 0), ("64003", 2), ("64001", 0)] {
+        sandbox.sh(&format!("chgrp {group} private && chmod 710 private")).expect(0);
+        ask(&conf, status);
+    }
+    // The group of another, by an ACL.
+    sandbox.sh("chmod 700 private; chgrp 0 private; setfacl -m g:64003:x private").expect(0);
+    ask(&conf, 2);
+    sandbox.sh("setfacl -m g:64002:x private").expect(0);
+    ask(&conf, 0);
+    // From 3.0 on the configuration may name another group than the user's own, which then counts no more.
+    sandbox.sh("setfacl -b private; chgrp 64001 private; chmod 710 private").expect(0);
+    let text = String::from_utf8(sandbox.read("private.conf")).unwrap();
+    let other = sandbox.write("group.conf", text.clone() + "cyrus_group: mbxother\n");
+    ask(&other, 2);
+    sandbox.sh("chgrp 64003 private").expect(0);
+    ask(&other, 0);
+    ask(&conf, 2);
+    // Numbers, of a user whom this host has no name for.
+    let mut asked = as_user("64005", &["-C", &conf, "--from", "2.2.13"]);
+    asked.env("CYRUS_GROUP", "64003");
+    stage::feed(asked, &dump).expect(2).says("Permission denied for uid 64005").says("spool/default/-dash (mode 0700");
+    let unknown = sandbox.write("unknown.conf", text + "cyrus_group: mbxnosuch\n");
+    let asked = as_user("mbxcyrus", &["-C", &unknown, "--from", "2.2.13"]);
+    stage::feed(stage::behind(&users, &asked), &dump).expect(2).says("cyrus_group: no such group: mbxnosuch");
+}
+
+/// Users that no file of this host has: systemd's, as those of LDAP or sssd would be.
+#[test]
+fn users_of_the_name_service_are_known() {
+    if !stage::has_root(true) {
+        return;
+    }
+    let (sandbox, dump, conf) = private(&["spool"]);
+    sandbox.write("mbxldap.user", r#"{"userName":"mbxldap","uid":64010,"gid":64011,"homeDirectory":"/"}"#);
+    sandbox.write("mbxldap.group", r#"{"groupName":"mbxldap","gid":64011}"#);
+    let users = format!(
+        "mount -t tmpfs tmpfs /run; mkdir /run/userdb; cd {}; cp mbxldap.user mbxldap.group /run/userdb; \
+         cp mbxldap.user /run/userdb/64010.user; cp mbxldap.group /run/userdb/64011.group",
+        sandbox.path().display()
+    );
+    let mut getent = std::process::Command::new("getent");
+    getent.args(["passwd", "mbxldap"]);
+    if stage::feed(stage::behind(&users, &getent), b"").status != 0 {
+        eprintln!("\n*** SKIPPED: there is no libnss_systemd here ***");
+        return;
+    }
+    let asked = as_user("mbxldap", &["-C", &conf, "--from", "2.2.13"]);
+    sandbox.sh("chown -R 64010:64011 private/spool").expect(0);
+    stage::feed(stage::behind(&users, &asked), &dump).expect(2).says("Permission denied for uid 64010");
+    sandbox.sh("chgrp 64011 private; chmod 710 private").expect(0);
+    stage::feed(stage::behind(&users, &asked), &dump).expect(0).writes(&dump);
+    // And they may own directories.
+    let (sandbox, dump, conf) = with_meta();
+    sandbox.sh("chmod 755 .").expect(0);
+    for owner in ["mbxldap", "64010", "mbxldap:", "mbxldap:mbxldap"] {
+        sandbox.sh("rm -rf meta/*/*").expect(0);
+        let made = command("mkmeta", &["-C", &conf, "--from", "2.2.13", "--owner", owner]);
+        stage::feed(stage::behind(&users, &made), &dump).expect(0).writes(&dump);
+        let meta = std::fs::metadata(sandbox.path().join("meta/1/user/bob")).unwrap();
+        assert_eq!((meta.uid(), meta.gid()), (64010, 64011), "{owner}");
+    }
 }
 
 #[test]
@@ -652,6 +833,52 @@ fn directories_are_made_once() {
     assert_eq!(tree(&sandbox.path().join("meta")), after);
     // Only metadata that is there already moves the header: the data partition's passes as not moved yet.
     run("check-paths", &["-C", &conf], &dump).expect(0).says("103 not moved yet");
+}
+
+/// Numbers are those of users, and without a group it is the user's own.
+#[test]
+fn owners_are_names_or_numbers() {
+    if !stage::has_root(false) {
+        return;
+    }
+    let (sandbox, dump, conf) = with_meta();
+    let user = |name: &str| {
+        let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
+        let fields: Vec<_> =
+            passwd.lines().find(|line| line.starts_with(&format!("{name}:"))).unwrap().split(':').collect();
+        (fields[2].parse::<u32>().unwrap(), fields[3].parse::<u32>().unwrap())
+    };
+    // One whose group has another number than he.
+    let (uid, gid) = user("man");
+    assert_ne!(uid, gid);
+    for (owner, wanted) in [
+        ("man".to_string(), (uid, gid)),
+        (uid.to_string(), (uid, gid)),
+        ("man:".to_string(), (uid, gid)),
+        (format!("{uid}:daemon"), (uid, user("daemon").1)),
+        ("0".to_string(), (0, 0)),
+        ("man:7".to_string(), (uid, 7)),
+        ("64099:64098".to_string(), (64099, 64098)),
+    ] {
+        sandbox.sh("rm -rf meta/*/*").expect(0);
+        run("mkmeta", &["-C", &conf, "--from", "2.2.13", "--owner", &owner], &dump).expect(0).writes(&dump);
+        let meta = std::fs::metadata(sandbox.path().join("meta/1/user/bob")).unwrap();
+        assert_eq!((meta.uid(), meta.gid()), wanted, "{owner}");
+    }
+    sandbox.sh("rm -rf meta/*/*").expect(0);
+    for (owner, what) in [
+        ("64099", "no user has the number 64099, so it has no group of its own: --owner 64099:GROUP"),
+        // What chown(2) takes for "leave it".
+        ("4294967295:0", "no such user"),
+        ("0:4294967295", "no such group"),
+        ("4294967296:0", "no such user"),
+        ("man:nosuchgroup", "no such group"),
+        (":mail", "no such user"),
+        ("", "no such user"),
+    ] {
+        run("mkmeta", &["-C", &conf, "--from", "2.2.13", "--owner", owner], &dump).expect(2).says(what);
+    }
+    assert_eq!(tree(&sandbox.path().join("meta")).len(), 5);
 }
 
 #[test]

@@ -132,7 +132,7 @@ pub fn bin() -> PathBuf {
 pub fn command(filter: &str, args: &[&str]) -> Command {
     let mut command = Command::new(bin().join(format!("mbx-{filter}")));
     command.args(args);
-    if filter == "check-paths" {
+    if matches!(filter, "check-paths" | "mkmeta") {
         // The spools of these tests belong to whoever runs them, which may be root.
         command.env("CYRUS_USER", "root");
     }
@@ -161,6 +161,33 @@ pub fn feed(mut command: Command, input: &[u8]) -> Ran {
     let ran = Ran::of(child.wait_with_output().unwrap());
     feeder.join().unwrap();
     ran
+}
+
+/// Whether this test has what it needs: root and, with `mounts`, mounts of its own. Says so if it is skipped.
+pub fn has_root(mounts: bool) -> bool {
+    let may_mount = || Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success());
+    let skipped = match std::fs::metadata("/proc/self").unwrap().uid() {
+        0 if !mounts || may_mount() => return true,
+        0 => "there are no mounts of one's own here (unshare -m)",
+        _ => "it needs root",
+    };
+    let name = std::thread::current().name().unwrap_or("a test").to_string();
+    let _ = writeln!(std::io::stderr(), "\n*** SKIPPED: {name}: {skipped} ***");
+    false
+}
+
+/// The command in a mount namespace of its own, in which `script` was run before.
+pub fn behind(script: &str, command: &Command) -> Command {
+    let mut wrapped = Command::new("unshare");
+    wrapped.args(["-m", "sh", "-ec", &format!("{script}\nexec \"$@\""), "sh"]);
+    wrapped.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => wrapped.env(name, value),
+            None => wrapped.env_remove(name),
+        };
+    }
+    wrapped
 }
 
 /// Runs a shell script in `dir` with the filters in PATH.

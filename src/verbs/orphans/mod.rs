@@ -29,6 +29,7 @@ use crate::spool::header::Header;
 use crate::spool::layout::Layout;
 use crate::spool::partitions::{MetaFile, Roster, as_path};
 use crate::spool::probe::{Place, open_root};
+use crate::spool::user::Viewer;
 use name::{name_of, uniqueid_of};
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
@@ -48,6 +49,8 @@ struct Partition {
 /// The search for what a list does not name.
 pub struct Orphans {
     list: SideList,
+    /// Who looks.
+    viewer: Viewer,
     layout: Layout,
     /// The release that the spool comes from.
     release: Release,
@@ -72,11 +75,11 @@ pub struct Orphans {
 
 impl Orphans {
     /// For a list in `dialect`, if it has an entry, and the spool of the release that is told: `layout` is `spool`'s,
-    /// or that of the release that the list comes from.
+    /// or that of the release that the list comes from. The `viewer` looks.
     pub fn new(
         list: SideList,
+        viewer: Viewer,
         conf: &Conf,
-        roster: &Roster,
         layout: &Layout,
         spool: Option<&Release>,
         dialect: Option<Dialect>,
@@ -99,8 +102,9 @@ impl Orphans {
             return Err(trouble("what an entry of JSON needs hangs on the release to come: --to RELEASE"));
         }
         let prefix = |option, default: &str| conf.get(option).unwrap_or(default.as_bytes()).to_vec();
-        let mut orphans = Orphans {
+        Ok(Orphans {
             list,
+            viewer,
             layout: layout.clone(),
             release: release.clone(),
             writes,
@@ -120,12 +124,16 @@ impl Orphans {
             written: 0,
             unwritten: 0,
             elsewhere: 0,
-        };
-        orphans.open(roster)?;
-        Ok(orphans)
+        })
     }
 
-    fn open(&mut self, roster: &Roster) -> Result<(), Stop> {
+    /// Opens every partition.
+    pub fn open(&mut self, roster: &Roster) -> Result<(), Stop> {
+        let viewer = self.viewer.clone();
+        viewer.look(|| self.open_all(roster))
+    }
+
+    fn open_all(&mut self, roster: &Roster) -> Result<(), Stop> {
         let mut known = HashMap::new();
         for (name, roots) in roster.all() {
             let place = Place::open(roots, name)?;
@@ -187,6 +195,7 @@ impl Orphans {
             let roots = partition.place.headers();
             let (Some(header), Some(data)) = (roots.first(), roots.last()) else { continue };
             let mut walk = Walk {
+                viewer: &self.viewer,
                 report: &mut *report,
                 root: *header,
                 walls: &self.walls,
@@ -355,7 +364,7 @@ impl Orphans {
     fn header(&mut self, place: &[u8]) -> Result<Header, String> {
         let mut buffer = std::mem::take(&mut self.buffer);
         let read = match self.place(place) {
-            Some((partition, dir)) => header_of(&partition.place.headers(), dir, &mut buffer),
+            Some((partition, dir)) => self.viewer.look(|| header_of(&partition.place.headers(), dir, &mut buffer)),
             None => Err(Stop::Closed),
         };
         self.buffer = buffer;
@@ -445,7 +454,8 @@ impl Orphans {
         let mbtype = if by_name { mbtype.with(Mbtype::LEGACY) } else { mbtype };
         json::write(&entry, mbtype, acl, &mut out).ok_or("a type without a letter")?;
         let mut buffer = Vec::new();
-        let (index, index_in_place) = match index_of(&partition.place.indexes(), dir, &mut buffer) {
+        let (index, index_in_place) = match self.viewer.look(|| index_of(&partition.place.indexes(), dir, &mut buffer))
+        {
             Ok(index) => index.map_err(|refusal| refusal.to_string())?,
             Err(Stop::Trouble(text)) => return Err(text),
             Err(_) => return Err("cannot be read".to_string()),

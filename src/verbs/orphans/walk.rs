@@ -3,15 +3,15 @@
 //! One directory is open at a time, and its names and those of the directories above it are all that is kept.
 
 use super::show;
-use crate::list::error::{Stop, reason};
+use crate::list::error::Stop;
 use crate::list::hold::Sorter;
 use crate::run::report::Report;
 use crate::spool::fill::Root;
 use crate::spool::partitions::as_path;
+use crate::spool::user::{Viewer, denied};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::HashSet;
-use std::io;
 use std::os::fd::OwnedFd;
 
 /// No mailbox's directory is deeper: its name has 1,023 bytes at most, and a domain does not make it longer.
@@ -43,6 +43,8 @@ fn of_inode((dev, ino): Inode) -> [u8; 16] {
 
 /// The walk over one root.
 pub struct Walk<'a> {
+    /// Who looks.
+    pub viewer: &'a Viewer,
     pub root: Root<'a>,
     /// What is not part of it though it is below it.
     pub walls: &'a HashSet<Inode>,
@@ -74,7 +76,8 @@ struct Level {
 
 impl Walk<'_> {
     fn trouble(&self, path: &[u8], e: Errno) -> Stop {
-        Stop::Trouble(format!("{}: {}", show(&self.root.path.join(as_path(path))), reason(&io::Error::from(e))))
+        let path = self.root.path.join(as_path(path));
+        Stop::Trouble(format!("{}: {}", show(&path), denied(e, &path)))
     }
 
     /// Every directory below the root, in sorted order, one directory open at a time.
@@ -108,6 +111,18 @@ impl Walk<'_> {
 
     /// Reads a directory; none if it is none, or is looked at elsewhere.
     fn enter(&mut self, path: &[u8], links: usize, above: &[Level]) -> Result<Option<Level>, Stop> {
+        let read = self.viewer.look(|| self.read(path, links, above))?;
+        let Some((level, header)) = read else { return Ok(None) };
+        if let Some(kind) = header {
+            self.headers += 1;
+            let behind = [&[0, kind][..], &of_inode(level.inode)].concat();
+            self.found.push(&[&self.number.to_be_bytes()[..], path, &behind].concat())?;
+        }
+        Ok(Some(level))
+    }
+
+    /// The same, and what its header is.
+    fn read(&self, path: &[u8], links: usize, above: &[Level]) -> Result<Option<(Level, Option<u8>)>, Stop> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let name = if path.is_empty() { &b"."[..] } else { path };
         let fd = match rustix::fs::openat(self.root.fd, name, flags, Mode::empty()) {
@@ -120,15 +135,13 @@ impl Walk<'_> {
         if above.iter().any(|level| level.inode == inode) || (!path.is_empty() && self.walls.contains(&inode)) {
             return Ok(None);
         }
-        let mut names = Vec::new();
+        let (mut names, mut header) = (Vec::new(), None);
         for entry in Dir::new(fd).map_err(|e| self.trouble(path, e))? {
             let entry = entry.map_err(|e| self.trouble(path, e))?;
             let name = entry.file_name().to_bytes();
             if name == b"cyrus.header" {
                 let file = self.kind_of(path, name, entry.file_type())? == FileType::RegularFile;
-                let kind = self.place + if file { 0 } else { NO_FILE };
-                self.headers += 1;
-                self.found.push(&[&self.number.to_be_bytes()[..], path, &[0, kind], &of_inode(inode)].concat())?;
+                header = Some(self.place + if file { 0 } else { NO_FILE });
             } else if self.may_lead_to_mailboxes(path, name) {
                 let listed = match entry.file_type() {
                     // Not every file system says it here.
@@ -141,7 +154,7 @@ impl Walk<'_> {
             }
         }
         names.sort_unstable_by(|a, b| b.cmp(a));
-        Ok(Some(Level { inode, len: path.len(), links, names }))
+        Ok(Some((Level { inode, len: path.len(), links, names }, header)))
     }
 
     /// What a name stands for, links followed.
