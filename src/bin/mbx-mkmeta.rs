@@ -4,18 +4,20 @@ use clap::{ArgGroup, Parser};
 use mbxtools::list::edits::Changes;
 use mbxtools::list::error::Stop;
 use mbxtools::mailbox::entry::{Entry, Kind};
+use mbxtools::mailbox::text::{Count, Name};
 use mbxtools::run::engine::{Filter, Heading, Run, Verdict, run};
 use mbxtools::run::main::main_of;
 use mbxtools::run::options::{Common, Rejects, SideFiles};
 use mbxtools::run::report::Report;
 use mbxtools::run::totals::Account;
+use mbxtools::spool::aliases::{Aliases, ONE_ON_DISK, Shared};
 use mbxtools::spool::conf::Conf;
 use mbxtools::spool::layout::{Ahead, Layout};
 use mbxtools::spool::mkdir::{Makers, Rules, mode_under};
 use mbxtools::spool::options::{KNOWN, SpoolOptions};
 use mbxtools::spool::partitions::{Roots, Roster};
-use mbxtools::spool::transfer::{Mover, Prefer, Way};
-use mbxtools::spool::user::Owner;
+use mbxtools::spool::transfer::{Mover, Prefer, Waiting, Way};
+use mbxtools::spool::user::{Owner, Viewer};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -70,12 +72,43 @@ struct MkMeta {
     layout: Option<Layout>,
     ahead: Option<Ahead>,
     makers: Makers,
+    viewer: Viewer,
+    aliases: Aliases,
+    shared: Shared,
     mover: Option<Mover>,
+    waiting: Waiting,
     way: Option<Way>,
     tail: Vec<u8>,
     made: u64,
     present: u64,
     without: u64,
+}
+
+impl MkMeta {
+    /// Makes what is missing of the directories of the mailbox whose directory is `tail`.
+    fn make(&mut self, partition: &[u8], report: &mut Report) -> Result<bool, Stop> {
+        let Some(roots) = self.roster.get(partition) else { return Ok(false) };
+        let made = self.makers.make(&roots.meta, &self.tail, report)?;
+        self.made += made;
+        self.present += u64::from(made == 0);
+        Ok(made > 0)
+    }
+
+    /// Brings its files, too. What is to be done is asked again: much may have happened since the list was looked at.
+    fn bring(&mut self, partition: &[u8], mailbox: &[u8], report: &mut Report) -> Result<(), Stop> {
+        let (Some(mover), Some(roots)) = (&mut self.mover, self.roster.get(partition)) else { return Ok(()) };
+        let (makers, aliases) = (&mut self.makers, &self.aliases);
+        let looked = self.viewer.look(|| mover.look(mailbox, roots, &self.tail, makers, aliases, None));
+        if let Err(refusal) = looked? {
+            return Err(Stop::Trouble(format!(
+                "{}: {refusal}: it was changed while the list was read: is the server running?",
+                Name(mailbox)
+            )));
+        }
+        let made = self.make(partition, report)?;
+        let (Some(mover), Some(roots)) = (&mut self.mover, self.roster.get(partition)) else { return Ok(()) };
+        mover.bring(roots, &self.tail, made, &mut self.makers, report)
+    }
 }
 
 impl Filter for MkMeta {
@@ -113,21 +146,43 @@ impl Filter for MkMeta {
         if let Some(ahead) = &mut self.ahead {
             ahead.tell(entry, &self.tail, report)?;
         }
-        if let Some(mover) = &mut self.mover
-            && let Err(refusal) = mover.look(entry, roots, &self.tail, &mut self.makers, report)?
-        {
+        let (makers, aliases, shared) = (&mut self.makers, &self.aliases, &mut self.shared);
+        let (mailbox, tail, mover) = (entry.mailbox(), &self.tail, &mut self.mover);
+        let looked = self.viewer.look(|| {
+            if let Err(refusal) = makers.look(&roots.meta, tail, mailbox, aliases, shared)? {
+                return Ok(Err(refusal));
+            }
+            match mover {
+                Some(mover) => mover.look(mailbox, roots, tail, makers, aliases, Some(shared)),
+                None => Ok(Ok(())),
+            }
+        });
+        if let Err(refusal) = looked? {
             return Ok(Verdict::Refuse(refusal));
         }
-        let made = self.makers.make(&roots.meta, &self.tail, report)?;
-        if let Some(mover) = &mut self.mover {
-            mover.bring(roots, &self.tail, made > 0, &mut self.makers, report)?;
+        match &self.mover {
+            // Directories are harmless. Files are not: they wait until the whole list was looked at.
+            None => {
+                self.make(entry.partition(), report)?;
+            }
+            Some(mover) => {
+                mover.tell(entry.at, mailbox, report);
+                self.waiting.push(entry.partition(), tail, mailbox)?;
+            }
         }
-        self.made += made;
-        self.present += u64::from(made == 0);
         Ok(Verdict::Pass)
     }
 
     fn end(&mut self, _heading: &Heading, _account: &mut Account, report: &mut Report) -> Result<(), Stop> {
+        let pairs = std::mem::take(&mut self.shared).judge(report)?;
+        if pairs > 0 {
+            return Err(Stop::Refused(format!("{} pairs of mailboxes are one on disk: {ONE_ON_DISK}", Count(pairs))));
+        }
+        std::mem::take(&mut self.waiting).each(|partition, tail, mailbox| {
+            self.tail.clear();
+            self.tail.extend_from_slice(tail);
+            self.bring(partition, mailbox, report)
+        })?;
         let words = self.conf.get("metapartition_files").unwrap_or_default();
         // Squat and cache can be rebuilt by the server; without the others it cannot open the mailbox as it was.
         let needed: Vec<_> = words
@@ -181,11 +236,19 @@ fn mkmeta(options: Options, report: &mut Report) -> Result<Account, Stop> {
     let mut side = SideFiles::beside(&options.files, options.spool.files());
     let (conf, roster) = options.spool.partitions(&options.common, "--meta", &options.meta, Roots::of_meta)?;
     let between = Run::between(&options.common, &options.rejects, &options.files, &mut side)?;
-    let rules = Rules {
-        dry_run: options.dry_run,
-        owner: options.owner.as_deref().map(Owner::parse).transpose()?,
-        mode: mode_under(conf.get("umask")),
-    };
+    let viewer = Viewer::of_server(&conf, report)?;
+    let owner = options.owner.as_deref().map(Owner::parse).transpose()?;
+    match (owner.zip(options.owner), viewer.user()) {
+        (Some((owner, text)), Some(user)) if owner.uid != user.uid => {
+            let (user, mode) = (&user.name, mode_under(conf.get("umask")).as_raw_mode());
+            return Err(Stop::Trouble(format!(
+                "--owner {text}: the server runs as {user}, who could not write to such directories (mode {mode:04o}): \
+                 --owner {user}, or CYRUS_USER, or cyrus_user in imapd.conf, if it runs as another"
+            )));
+        }
+        _ => {}
+    }
+    let rules = Rules { dry_run: options.dry_run, owner, mode: mode_under(conf.get("umask")) };
     // The mode is the servers' to the bit, whatever umask we were started under.
     rustix::process::umask(rustix::fs::Mode::empty());
     let way = match (options.copy, options.r#move) {
@@ -194,6 +257,10 @@ fn mkmeta(options: Options, report: &mut Report) -> Result<Account, Stop> {
         (false, false) => None,
     };
     let mut filter = MkMeta {
+        viewer,
+        aliases: Aliases::of(&conf, &roster)?,
+        shared: Shared::default(),
+        waiting: Waiting::default(),
         conf,
         options: options.spool,
         roster,

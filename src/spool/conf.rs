@@ -166,6 +166,18 @@ impl Conf {
         names
     }
 
+    /// Every option that names a directory with mailboxes or what belongs to them, with its value: `partition-NAME`, and
+    /// `metapartition-`, `archivepartition-`, `TIERsearchpartition-`, `metadir-WORD-`, for whatever service. Sorted.
+    pub fn roots(&self) -> Vec<(&[u8], &[u8])> {
+        let names_root = |key: &[u8]| {
+            memchr::memmem::find(key, b"partition-").is_some() || memchr::memmem::find(key, b"metadir-").is_some()
+        };
+        let mut roots: Vec<_> = self.options.iter().map(|(key, dir)| (key.as_slice(), dir.as_slice())).collect();
+        roots.retain(|(key, _)| names_root(key));
+        roots.sort_unstable();
+        roots
+    }
+
     fn file(&mut self, path: &Path, files: Files<'_>) -> Result<(), Stop> {
         let name = Name(path.as_os_str().as_bytes()).to_string();
         if self.read.iter().any(|known| known == path) {

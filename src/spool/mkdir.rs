@@ -3,14 +3,16 @@
 //! Every step is one component below a directory that is already open, without following links: a list can name
 //! anything, and nothing of it may lead out of a root.
 
-use crate::list::error::{Stop, reason};
+use crate::list::error::Stop;
+use crate::mailbox::rejection::Refusal;
 use crate::mailbox::text::Name;
 use crate::run::report::Report;
-use crate::spool::user::Owner;
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
+use crate::spool::aliases::{Aliases, Shared, inode_of};
+use crate::spool::partitions::as_path;
+use crate::spool::user::{Owner, denied};
+use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::hash::{DefaultHasher, Hasher};
-use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,8 @@ pub struct DirMaker {
     root: OwnedFd,
     /// The components of the last directory, and what stands there.
     levels: Vec<(Vec<u8>, Level)>,
+    /// How much of the last directory that was looked for is there, with the slash behind that.
+    reached: usize,
     rules: Rules,
     /// What a dry run told last, by hash: it must not tell the same again when a list comes back to a directory, and
     /// must not remember a list of any size.
@@ -81,10 +85,11 @@ impl DirMaker {
         // The root itself may be a link: it is the administrator's own word.
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
         let fd = rustix::fs::open(root, flags, Mode::empty()).map_err(|e| {
-            let why = reason(&io::Error::from(e));
-            Stop::Trouble(format!("{}: {why}: is the disk mounted?", Name(root.as_os_str().as_bytes())))
+            let hint = if e == Errno::ACCESS { "" } else { ": is the disk mounted?" };
+            Stop::Trouble(format!("{}: {}{hint}", Name(root.as_os_str().as_bytes()), denied(e, root)))
         })?;
-        Ok(DirMaker { path: root.to_path_buf(), root: fd, levels: Vec::new(), rules, told: Vec::new() })
+        let (path, levels, told) = (root.to_path_buf(), Vec::new(), Vec::new());
+        Ok(DirMaker { path, root: fd, levels, reached: 0, rules, told })
     }
 
     /// Makes what is missing of `tail`, components between slashes. Calls `made` with the path of each new directory,
@@ -104,8 +109,54 @@ impl DirMaker {
 
     /// Opens `tail`, if it is there; nothing is made.
     pub fn find(&mut self, tail: &[u8]) -> Result<Option<&OwnedFd>, Stop> {
-        let found = self.walk(tail, |maker, part, upto| Ok(maker.look(part, upto)?.then_some(Level::There)))?;
-        if found { self.dir(tail) } else { Ok(None) }
+        match self.stat(tail)? {
+            Some(_) => self.dir(tail),
+            None => Ok(None),
+        }
+    }
+
+    /// What the system says of `tail`, if it is there; nothing is made.
+    pub fn stat(&mut self, tail: &[u8]) -> Result<Option<Stat>, Stop> {
+        // What a dry run would have made is not there.
+        let there = self.levels.iter().position(|(_, level)| matches!(level, Level::Missing));
+        self.levels.truncate(there.unwrap_or(self.levels.len()));
+        self.reached = tail.len();
+        let mut stat = None;
+        let found = self.walk(tail, |maker, part, upto| {
+            stat = maker.look(part, upto)?;
+            if stat.is_none() {
+                maker.reached = upto.len() - part.len();
+            }
+            Ok(stat.map(|_| Level::There))
+        })?;
+        match (found, stat, self.path.join(as_path(tail))) {
+            (false, ..) => Ok(None),
+            (true, Some(stat), _) => Ok(Some(stat)),
+            // The same as the last time, or above it.
+            (true, None, path) => match self.dir(tail)? {
+                Some(dir) => rustix::fs::fstat(dir).map(Some).map_err(|e| failed(&path, b"", e)),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// The last directory on the way to the one that was looked for last, and how much of its path that is.
+    pub fn nearest(&self) -> Option<(&OwnedFd, usize)> {
+        Some((self.above()?, self.reached))
+    }
+
+    /// Whether the server can use the directory `tail` that was found last: enter it, and write its files there.
+    pub fn is_usable(&mut self, tail: &[u8], stat: &Stat) -> Result<(), Stop> {
+        let me = rustix::process::geteuid();
+        if me.is_root() || (stat.st_uid == me.as_raw() && stat.st_mode & 0o300 == 0o300) {
+            return Ok(());
+        }
+        let access = Access::EXEC_OK | Access::WRITE_OK;
+        let asked = self.dir(tail)?.map(|dir| rustix::fs::accessat(dir, ".", access, AtFlags::EACCESS));
+        match asked {
+            Some(Err(Errno::ACCESS)) => Err(failed(&self.path, tail, Errno::ACCESS)),
+            _ => Ok(()),
+        }
     }
 
     /// The directory `tail` that was made or found last; none if a dry run would have made it.
@@ -177,22 +228,22 @@ impl DirMaker {
         std::mem::replace(slot, hash) != hash
     }
 
-    /// Whether one component is there below the last directory. A link or a file there is trouble.
-    fn look(&self, part: &[u8], upto: &[u8]) -> Result<bool, Stop> {
-        let Some(parent) = self.above() else { return Ok(false) };
+    /// What the system says of one component below the last directory. A link or a file there is trouble.
+    fn look(&self, part: &[u8], upto: &[u8]) -> Result<Option<Stat>, Stop> {
+        let Some(parent) = self.above() else { return Ok(None) };
         match rustix::fs::statat(parent, part, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Ok(true),
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Ok(Some(stat)),
             Ok(_) => {
                 Err(trouble(&self.path, upto, "is a link or a file, not a directory, and nothing is made behind it"))
             }
-            Err(Errno::NOENT) => Ok(false),
+            Err(Errno::NOENT) => Ok(None),
             Err(e) => Err(failed(&self.path, upto, e)),
         }
     }
 
     /// Makes one component below the last directory if it is not there. True if it was not.
     fn step(&mut self, part: &[u8], upto: &[u8]) -> Result<(Level, bool), Stop> {
-        if self.look(part, upto)? {
+        if self.look(part, upto)?.is_some() {
             return Ok((Level::There, false));
         }
         let parent = match self.above() {
@@ -230,7 +281,7 @@ impl DirMaker {
     /// Makes a directory that is under its name with its owner or not at all, wherever we are killed. False if somebody
     /// else has made it while we waited.
     fn make_owned(&self, parent: &OwnedFd, part: &[u8], upto: &[u8]) -> Result<bool, Stop> {
-        if self.look(part, upto)? {
+        if self.look(part, upto)?.is_some() {
             return Ok(false);
         }
         let made = self.make_one(parent, UNOWNED.as_bytes(), part);
@@ -261,7 +312,8 @@ impl DirMaker {
 }
 
 fn failed(root: &Path, upto: &[u8], error: Errno) -> Stop {
-    trouble(root, upto, &reason(&io::Error::from(error)))
+    let path = root.join(as_path(upto));
+    Stop::Trouble(format!("{}: {}", Name(path.as_os_str().as_bytes()), denied(error, &path)))
 }
 
 fn trouble(root: &Path, upto: &[u8], what: &str) -> Stop {
@@ -296,6 +348,47 @@ impl Makers {
             }
         };
         roots.iter().try_fold(0, |made, root| Ok(made + self.below(root)?.make(tail, &mut told)?))
+    }
+
+    /// Looks for `tail` below each of `roots`: whether the server can use it, and whether it is this mailbox's own. Nothing
+    /// is made. `shared` takes note of what may be another mailbox's, too.
+    pub fn look(
+        &mut self,
+        roots: &[PathBuf],
+        tail: &[u8],
+        mailbox: &[u8],
+        aliases: &Aliases,
+        shared: &mut Shared,
+    ) -> Result<Result<(), Refusal>, Stop> {
+        for path in roots {
+            let maker = self.below(path)?;
+            let found = maker.stat(tail)?;
+            if let Some(stat) = &found {
+                maker.is_usable(tail, stat)?;
+                shared.directory(inode_of(stat), mailbox)?;
+            }
+            let straight = aliases.straight(path, tail);
+            let mounted = straight.is_none();
+            let location = match (straight, &found) {
+                (Some(location), _) => location,
+                (None, Some(_)) => match maker.dir(tail)? {
+                    Some(dir) => aliases.location(dir, b"")?,
+                    None => continue,
+                },
+                (None, None) => match maker.nearest() {
+                    Some((nearest, reached)) => aliases.location(nearest, &tail[reached..])?,
+                    None => continue,
+                },
+            };
+            if let Err(refusal) = aliases.is_own(&location, tail, &path.join(as_path(tail))) {
+                return Ok(Err(refusal));
+            }
+            // Of two that are missing, the one that is made first is there when the other is looked for.
+            if mounted {
+                shared.place(&location, mailbox)?;
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// The maker below `root`.

@@ -1,5 +1,6 @@
 //! The disk: imapd.conf, partitions, directories, headers and indexes.
 
+pub mod aliases;
 pub mod conf;
 pub mod fill;
 pub mod header;

@@ -5,17 +5,19 @@
 //! would have ended.
 
 use crate::list::error::{Stop, reason};
-use crate::mailbox::entry::Entry;
-use crate::mailbox::rejection::Refusal;
+use crate::list::hold::Sorter;
+use crate::mailbox::rejection::{At, Refusal};
 use crate::mailbox::text::Name;
 use crate::run::report::Report;
+use crate::spool::aliases::{Aliases, Shared, inode_of};
 use crate::spool::mkdir::Makers;
 use crate::spool::partitions::{MetaFile, Roots, as_path};
+use crate::spool::user::denied;
 use rustix::fs::{Advice, AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -71,6 +73,43 @@ impl Step {
     }
 }
 
+/// How much of the mailboxes that wait is in memory.
+const MEMORY: usize = 4 * 1024 * 1024;
+
+/// The mailboxes of a list in its order, until all of it was looked at.
+pub struct Waiting {
+    /// Number, partition, NUL, directory, NUL, mailbox.
+    sorter: Sorter,
+    count: u64,
+}
+
+impl Default for Waiting {
+    fn default() -> Waiting {
+        Waiting { sorter: Sorter::with_memory(MEMORY), count: 0 }
+    }
+}
+
+impl Waiting {
+    /// One more.
+    pub fn push(&mut self, partition: &[u8], tail: &[u8], mailbox: &[u8]) -> Result<(), Stop> {
+        self.count += 1;
+        self.sorter.push(&[&self.count.to_be_bytes(), partition, b"\0", tail, b"\0", mailbox].concat())
+    }
+
+    /// Does with each, its partition, directory and name, what was waited for.
+    pub fn each(self, mut work: impl FnMut(&[u8], &[u8], &[u8]) -> Result<(), Stop>) -> Result<(), Stop> {
+        let sorted = self.sorter.sorted()?;
+        let mut records = sorted.read()?;
+        while let Some(record) = records.advance()? {
+            let mut fields = record.get(size_of::<u64>()..).unwrap_or_default().splitn(3, |b| *b == 0);
+            if let (Some(partition), Some(tail), Some(mailbox)) = (fields.next(), fields.next(), fields.next()) {
+                work(partition, tail, mailbox)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Brings the files of one mailbox after another.
 pub struct Mover {
     way: Way,
@@ -83,6 +122,8 @@ pub struct Mover {
     steps: Vec<Step>,
     /// What each of them was in the spool when it was looked at.
     seen: Vec<Option<Stat>>,
+    /// Those that only the metapartition has.
+    left: Vec<&'static str>,
     buffers: [Vec<u8>; 2],
     /// What was done up to now.
     pub done: Done,
@@ -99,6 +140,7 @@ impl Mover {
             from: None,
             steps: Vec::new(),
             seen: Vec::new(),
+            left: Vec::new(),
             buffers,
             done: Done::default(),
         }
@@ -131,29 +173,46 @@ impl Mover {
     }
 
     /// Looks at all files of the mailbox whose directory is `tail`, and says what [`Mover::bring`] is to do about each.
-    /// Nothing is touched.
+    /// Nothing is touched. `shared` takes note of its directory and files.
     pub fn look(
         &mut self,
-        entry: &Entry<'_>,
+        mailbox: &[u8],
         roots: &Roots,
         tail: &[u8],
         makers: &mut Makers,
-        report: &mut Report,
+        aliases: &Aliases,
+        mut shared: Option<&mut Shared>,
     ) -> Result<Result<(), Refusal>, Stop> {
-        self.from = self.spool(&roots.data, tail)?;
         self.steps.clear();
         self.seen.clear();
-        if let Some(other) = self.is_of_another(tail) {
-            let detail = format_args!("{} is a link to {}", show(&roots.data, tail), Name(&other));
-            return Ok(Err(Refusal::with("directory of another mailbox", detail)));
-        }
-        let (mut differ, mut missing, mut only_there) = (Vec::new(), Vec::new(), Vec::new());
+        self.left.clear();
+        self.from = match aliases.open(self.spool(&roots.data)?, &roots.data, tail)? {
+            None => None,
+            Some((dir, location)) => {
+                if let Err(refusal) = aliases.is_own(&location, tail, &roots.data.join(as_path(tail))) {
+                    return Ok(Err(refusal));
+                }
+                if let Some(shared) = &mut shared {
+                    let stat = rustix::fs::fstat(&dir);
+                    let stat = stat.map_err(|e| Stop::io(show(&roots.data, tail), &io::Error::from(e)))?;
+                    shared.directory(inode_of(&stat), mailbox)?;
+                }
+                Some(dir)
+            }
+        };
+        let (mut differ, mut missing) = (Vec::new(), Vec::new());
         for (file, root) in roots.apart() {
             let (from, to) = (self.from.as_ref(), makers.below(root)?.find(tail)?);
             let place = Place { file: *file, tail, spool: &roots.data, meta: root };
             let found = place.stat(from, place.spool)?;
             self.seen.push(found);
-            let step = match (from.zip(found), to.zip(place.stat(to, place.meta)?)) {
+            let there = place.stat(to, place.meta)?;
+            for stat in found.iter().chain(&there).filter(|stat| stat.st_nlink > 1) {
+                if let Some(shared) = &mut shared {
+                    shared.file(*file, inode_of(stat), mailbox)?;
+                }
+            }
+            let step = match (from.zip(found), to.zip(there)) {
                 (None, None) => {
                     if file.is_needed() {
                         missing.push(format!("neither {} nor {}", place.show(place.spool), place.show(place.meta)));
@@ -162,7 +221,7 @@ impl Mover {
                 }
                 (None, Some(_)) => {
                     if !file.is_needed() {
-                        only_there.push(file.name());
+                        self.left.push(file.name());
                     }
                     Step::None { there: true }
                 }
@@ -194,16 +253,15 @@ impl Mover {
             let detail = format_args!("{}: --prefer tells which counts", differ.join(", "));
             return Ok(Err(Refusal::with("files that differ in spool and metapartition", detail)));
         }
-        if self.steps.contains(&Step::Replace) && !only_there.is_empty() {
-            let detail = format_args!(" ({}): is it older than the rest?", only_there.join(", "));
-            report.loss(
-                entry.at,
-                "a file that the spool has no more stays on the metapartition",
-                detail,
-                entry.mailbox(),
-            );
-        }
         Ok(Ok(()))
+    }
+
+    /// Tells what of the mailbox that was looked at may be older than the rest.
+    pub fn tell(&self, at: At<'_>, mailbox: &[u8], report: &mut Report) {
+        if self.steps.contains(&Step::Replace) && !self.left.is_empty() {
+            let detail = format_args!(" ({}): is it older than the rest?", self.left.join(", "));
+            report.loss(at, "a file that the spool has no more stays on the metapartition", detail, mailbox);
+        }
     }
 
     /// Brings the files of the mailbox that was looked at to where they belong. Their directories are there; whether
@@ -277,38 +335,22 @@ impl Mover {
         Ok(())
     }
 
-    /// Whose directory in a spool this really is, if a link led there from this one: the list may not name that mailbox.
-    /// Links to other disks are users' own.
-    fn is_of_another(&self, tail: &[u8]) -> Option<Vec<u8>> {
-        let real = |fd: &OwnedFd| std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok();
-        let real_dir = real(self.from.as_ref()?)?;
-        self.spools.iter().find_map(|(_, root)| {
-            let below = real_dir.strip_prefix(real(root)?).ok()?.as_os_str().as_bytes();
-            (below != tail).then(|| below.to_vec())
-        })
-    }
-
-    /// Opens a mailbox's directory in the spool, if it is there. Links are followed: users live on other disks.
-    fn spool(&mut self, root: &Path, tail: &[u8]) -> Result<Option<OwnedFd>, Stop> {
-        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
-        let failed = |path: &Path, e: Errno, what: &str| {
-            let why = reason(&io::Error::from(e));
-            Stop::Trouble(format!("{}: {why}{what}", Name(path.as_os_str().as_bytes())))
-        };
+    /// The root of a data partition, open.
+    fn spool(&mut self, root: &Path) -> Result<&OwnedFd, Stop> {
         let at = match self.spools.iter().position(|(path, _)| path == root) {
             Some(at) => at,
             None => {
+                let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH;
                 let opened = rustix::fs::open(root, flags, Mode::empty());
-                let fd = opened.map_err(|e| failed(root, e, ": is the disk mounted?"))?;
+                let fd = opened.map_err(|e| {
+                    let hint = if e == Errno::ACCESS { "" } else { ": is the disk mounted?" };
+                    Stop::Trouble(format!("{}: {}{hint}", Name(root.as_os_str().as_bytes()), denied(e, root)))
+                })?;
                 self.spools.push((root.to_path_buf(), fd));
                 self.spools.len() - 1
             }
         };
-        match rustix::fs::openat(&self.spools[at].1, tail, flags, Mode::empty()) {
-            Ok(fd) => Ok(Some(fd)),
-            Err(Errno::NOENT) => Ok(None),
-            Err(e) => Err(failed(&root.join(as_path(tail)), e, "")),
-        }
+        Ok(&self.spools[at].1)
     }
 }
 

@@ -881,6 +881,45 @@ fn owners_are_names_or_numbers() {
     assert_eq!(tree(&sandbox.path().join("meta")).len(), 5);
 }
 
+/// What is there for root and not for the server is not there.
+#[test]
+fn directories_that_the_server_cannot_use_are_trouble() {
+    if !stage::has_root(false) {
+        return;
+    }
+    let (sandbox, dump, conf) = private(&["meta"]);
+    let mkmeta = |user: &str, options: &[&str]| {
+        let mut made = command("mkmeta", &[&["-C", &conf, "--from", "2.2.13"], options].concat());
+        made.env("CYRUS_USER", user);
+        stage::feed(made, &dump)
+    };
+    let ways = [&[][..], &["-n"], &["--copy"], &["--move", "-n"]];
+    for way in ways {
+        let ran = mkmeta("daemon", &[way, &["--owner", "daemon"]].concat()).expect(2);
+        ran.says(&format!("it cannot enter {} (mode 0700, owner 0, group 0)", sandbox.file("private")));
+    }
+    sandbox.sh("chmod 711 private").expect(0);
+    for way in ways {
+        mkmeta("daemon", &[way, &["--owner", "daemon"]].concat()).expect(0).writes(&dump);
+    }
+    // Directories that another run made as root's own.
+    sandbox.sh("chown 0:0 private/meta/1/user/bob && chmod 755 private/meta/1/user/bob").expect(0);
+    for way in ways {
+        let ran = mkmeta("daemon", &[way, &["--owner", "daemon"]].concat()).expect(2);
+        ran.says(&format!(
+            "it cannot write to {} (mode 0755, owner 0, group 0)",
+            sandbox.file("private/meta/1/user/bob")
+        ));
+    }
+    sandbox.sh("chown 1:1 private/meta/1/user/bob").expect(0);
+    // An owner who is not the server.
+    mkmeta("daemon", &["--owner", "man"])
+        .expect(2)
+        .says("--owner man: the server runs as daemon")
+        .says("--owner daemon");
+    mkmeta("man", &["--owner", "daemon"]).expect(2).says("the server runs as man");
+}
+
 #[test]
 fn directories_that_cannot_be_made_are_trouble() {
     let (sandbox, dump, conf) = with_meta();

@@ -632,3 +632,271 @@ fn a_link_to_another_mailbox_is_refused() {
     run("mkmeta", &options, b"user.zzz\tdefault\tzzz\tlrs\t\n").expect(1).says("directory of another mailbox");
     assert!(sandbox.path().join("spool/default/user/alice/cyrus.header").exists());
 }
+
+/// One partition more, in a list of `user.zzz` on it, and everything that is moved of the others' mailboxes is wrong.
+fn zzz(partition: &str) -> Vec<u8> {
+    format!("user.zzz\t{partition}\tzzz\tlrs\t\n").into_bytes()
+}
+
+/// Each way of moving and copying ends with `status`, says `what`, and touches nothing.
+#[track_caller]
+fn touches_nothing(night: &Night, list: &[u8], script: Option<&str>, status: i32, what: &[&str]) {
+    let before = night.now();
+    for way in [&["--move", "-n"][..], &["--copy", "-n"], &["--move"], &["--copy"], &["--move", "--prefer", "spool"]] {
+        let (conf, owner) = (night.sandbox.file("meta.conf"), owner());
+        let asked = command("mkmeta", &[&["-C", &conf, "--from", "2.2.13", "--owner", &owner], way].concat());
+        let asked = if let Some(script) = script { stage::behind(script, &asked) } else { asked };
+        let mut ran = stage::feed(asked, list).expect(status);
+        for what in what {
+            ran = ran.says(what);
+        }
+        assert!(
+            ran.out.split(|b| *b == b'\n').any(|line| line.starts_with(b"!mbx-abort mbx-mkmeta: ")),
+            "{}",
+            ran.tell()
+        );
+        assert!(night.now() == before, "{way:?}: {}", ran.tell());
+    }
+}
+
+/// Partitions that the list does not name have mailboxes, too.
+#[test]
+fn a_link_into_another_partition_is_refused() {
+    let night = Night::new();
+    symlink("../../default/user/alice", night.spool().join("1/user/zzz")).unwrap();
+    let there = format!("{}/default/user/alice", night.spool().display());
+    touches_nothing(
+        &night,
+        &zzz("1"),
+        None,
+        1,
+        &["directory of another mailbox", &there, "partition-default", ": user.zzz\n"],
+    );
+    // One directory above, and absolute.
+    std::fs::remove_file(night.spool().join("1/user/zzz")).unwrap();
+    symlink(night.spool().join("default/user"), night.spool().join("1/user/other")).unwrap();
+    let list = b"user.other.alice\t1\tzzz\tlrs\t\n";
+    touches_nothing(&night, list, None, 1, &["directory of another mailbox", &there, ": user.other.alice\n"]);
+    // A link of the same name is the mailbox's own: its partition's directory was moved to another disk.
+    let night = Night::new();
+    std::fs::rename(night.spool().join("1/user/frank"), night.spool().join("default/user/frank")).unwrap();
+    symlink("../../default/user/frank", night.spool().join("1/user/frank")).unwrap();
+    night.mkmeta(&["--move"]).expect(0);
+    assert!(night.meta.join("1/user/frank/cyrus.header").is_file());
+}
+
+/// All roots of the configuration: also those that hold no mailbox of the list.
+#[test]
+fn a_link_into_any_root_of_the_configuration_is_refused() {
+    for root in ["archivepartition-1", "t1searchpartition-default", "metadir-index-part-3", "metapartition-part-3"] {
+        let night = Night::new();
+        let other = night.sandbox.path().join("other");
+        std::fs::create_dir_all(&other).unwrap();
+        let conf = String::from_utf8(night.sandbox.read("meta.conf")).unwrap();
+        let conf: String =
+            conf.lines().filter(|line| !line.starts_with(root)).map(|line| format!("{line}\n")).collect();
+        night.sandbox.write("meta.conf", format!("{conf}{root}: {}\n", other.display()));
+        std::fs::rename(night.spool().join("default/user/alice"), other.join("alice")).unwrap();
+        symlink(other.join("alice"), night.spool().join("1/user/zzz")).unwrap();
+        let before = files(&other);
+        touches_nothing(&night, &zzz("1"), None, 1, &["directory of another mailbox", root, ": user.zzz\n"]);
+        assert!(files(&other) == before);
+    }
+}
+
+#[test]
+fn a_mount_of_another_mailbox_is_refused() {
+    if !stage::has_root(true) {
+        return;
+    }
+    for target in ["user/zzz", "user/bob/below"] {
+        let night = Night::new();
+        let at = night.spool().join("1").join(target);
+        std::fs::create_dir(&at).unwrap();
+        let there = night.spool().join("default/user/alice");
+        let script = format!("mount --bind {} {}", there.display(), at.display());
+        let list = format!("{}\t1\tzzz\tlrs\t\n", target.replace('/', "."));
+        touches_nothing(
+            &night,
+            list.as_bytes(),
+            Some(&script),
+            1,
+            &["directory of another mailbox", "partition-default"],
+        );
+    }
+    // Another file system, of which two mailboxes have one directory.
+    let night = Night::new();
+    let disk = night.sandbox.path().join("disk");
+    for dir in [&disk, &night.spool().join("1/user/yyy"), &night.spool().join("1/user/zzz")] {
+        std::fs::create_dir(dir).unwrap();
+    }
+    let script = format!(
+        "cd {0}; mount -t tmpfs tmpfs disk; mkdir disk/x; cp -a spool/default/user/alice/. disk/x; \
+         mount --bind disk/x spool/1/user/yyy; mount --bind disk/x spool/1/user/zzz",
+        night.sandbox.path().display()
+    );
+    let list = [b"user.yyy\t1\tzzz\tlrs\t\n".to_vec(), zzz("1")].concat();
+    touches_nothing(&night, &list, Some(&script), 1, &["user.yyy and user.zzz have one directory"]);
+    // The one alone is on a disk of its own.
+    let (conf, owner) = (night.sandbox.file("meta.conf"), owner());
+    let asked = command("mkmeta", &["-C", &conf, "--from", "2.2.13", "--owner", &owner, "--copy"]);
+    stage::feed(stage::behind(&script, &asked), &zzz("1")).expect(0).says("3 files copied");
+    assert!(night.meta.join("1/user/zzz/cyrus.index").is_file());
+}
+
+/// What is mounted below a metapartition, too.
+#[test]
+fn two_mailboxes_have_no_metadata_directory_in_common() {
+    if !stage::has_root(true) {
+        return;
+    }
+    let night = Night::new();
+    let bob = |name: &str| night.meta.join("1/user").join(name);
+    for dir in [bob("bob"), bob("frank")] {
+        std::fs::create_dir_all(dir).unwrap();
+    }
+    let (conf, owner) = (night.sandbox.file("meta.conf"), owner());
+    let plain = |script: &str, list: &[u8]| {
+        let asked = command("mkmeta", &["-C", &conf, "--from", "2.2.13", "--owner", &owner]);
+        stage::feed(stage::behind(script, &asked), list)
+    };
+    // Of a mailbox that the list does not name; the directory itself, and one that is to be made below it.
+    let script = format!("mount --bind {} {}", bob("frank").display(), bob("bob").display());
+    let line = |name: &str| format!("{name}\t1\tbob\tlrs\t\n").into_bytes();
+    for name in ["user.bob", "user.bob.Sent"] {
+        let what = ["directory of another mailbox", "user/frank", "metapartition-1", name];
+        touches_nothing(&night, &line(name), Some(&script), 1, &what);
+        plain(&script, &line(name)).expect(1).says("directory of another mailbox").says("user/frank");
+    }
+    // Of one disk that is mounted twice.
+    let script = format!(
+        "cd {}; mkdir disk; mount -t tmpfs tmpfs disk; chmod 777 disk; mount --bind disk {}; mount --bind disk {}",
+        night.sandbox.path().display(),
+        bob("bob").display(),
+        bob("frank").display()
+    );
+    for (one, two) in [("user.bob", "user.frank"), ("user.bob.Sent", "user.frank.Sent")] {
+        std::fs::create_dir_all(night.spool().join("1/user/frank/Sent")).unwrap();
+        for name in ["cyrus.header", "cyrus.index"] {
+            std::fs::copy(
+                night.spool().join("1/user/bob/Sent").join(name),
+                night.spool().join("1/user/frank/Sent").join(name),
+            )
+            .unwrap();
+        }
+        let list = [line(one), line(two)].concat();
+        touches_nothing(
+            &night,
+            &list,
+            Some(&script.replace("mkdir ", "mkdir -p ")),
+            1,
+            &[&format!("{one} and {two} have one directory")],
+        );
+        plain(&script.replace("mkdir ", "mkdir -p "), &list)
+            .expect(1)
+            .says(&format!("{one} and {two} have one directory"));
+    }
+}
+
+/// Roots inside roots, and roots that are the same.
+#[test]
+fn roots_inside_roots_keep_their_mailboxes_apart() {
+    // A partition inside another: user.bob.Sent of the one is the mailbox Sent of the other.
+    let night = Night::new();
+    let conf = String::from_utf8(night.sandbox.read("meta.conf")).unwrap();
+    let inner = night.spool().join("1/user/bob");
+    night.sandbox.write("meta.conf", format!("{conf}partition-x: {}\n", inner.display()));
+    let list: Vec<u8> =
+        lines(&night.list()).into_iter().filter(|line| line.starts_with(b"user.bob.Sent\t")).flatten().collect();
+    touches_nothing(&night, &list, None, 1, &["directory of another mailbox", "partition-x", ": user.bob.Sent\n"]);
+    // The metapartition inside its partition, as many have it up to 3.12.
+    let night = Night::new();
+    let conf = String::from_utf8(night.sandbox.read("old.conf")).unwrap();
+    let inside = night.spool().join("1/meta");
+    std::fs::create_dir_all(&inside).unwrap();
+    let conf = format!("{conf}metapartition-1: {}\nmetapartition_files: {WORDS}\n", inside.display());
+    night.sandbox.write("meta.conf", &conf);
+    for file in ["cyrus.header", "cyrus.index"] {
+        std::fs::create_dir_all(inside.join("user/bob")).unwrap();
+        std::fs::copy(night.spool().join("1/user/bob").join(file), inside.join("user/bob").join(file)).unwrap();
+    }
+    let list = b"meta.user.bob\t1\tzzz\tlrs\t\n";
+    touches_nothing(&night, list, None, 1, &["directory of another mailbox", "metapartition-1", ": meta.user.bob\n"]);
+    night.mkmeta(&["--move"]).expect(0).says(" files moved");
+    assert!(inside.join("user/bob/Sent/cyrus.header").is_file());
+    // The metapartition of one partition is another partition: no name is in both.
+    let night = Night::new();
+    let conf = String::from_utf8(night.sandbox.read("old.conf")).unwrap();
+    let other = night.spool().join("2");
+    let conf = format!("{conf}metapartition-1: {}\nmetapartition_files: {WORDS}\n", other.display());
+    night.sandbox.write("meta.conf", conf);
+    night.mkmeta(&["--move"]).expect(0);
+    assert!(night.spool().join("2/user/bob/cyrus.header").is_file());
+    assert!(night.spool().join("2/user/carol/cyrus.header").is_file());
+}
+
+/// Directories on other disks are followed; but which of two mailboxes would it be whose files they are?
+#[test]
+fn one_directory_of_two_mailboxes_is_refused_whoever_comes_first() {
+    let night = Night::new();
+    let outside = night.sandbox.path().join("outside");
+    std::fs::rename(night.spool().join("1/user/frank"), &outside).unwrap();
+    for name in ["frank", "zzz"] {
+        symlink(&outside, night.spool().join("1/user").join(name)).unwrap();
+    }
+    let list = [night.list(), zzz("1")].concat();
+    touches_nothing(&night, &list, None, 1, &["user.frank and user.zzz have one directory"]);
+    std::fs::remove_file(night.spool().join("1/user/zzz")).unwrap();
+    night.mkmeta(&["--move"]).expect(0);
+    assert!(night.meta.join("1/user/frank/cyrus.header").is_file());
+    // A file of two names.
+    let night = Night::new();
+    let (bob, frank) = (night.spool().join("1/user/bob"), night.spool().join("1/user/frank"));
+    std::fs::remove_file(frank.join("cyrus.index")).unwrap();
+    std::fs::hard_link(bob.join("cyrus.index"), frank.join("cyrus.index")).unwrap();
+    touches_nothing(&night, &night.list(), None, 1, &["user.bob and user.frank have one cyrus.index"]);
+    let only: Vec<u8> =
+        lines(&night.list()).into_iter().filter(|line| !line.starts_with(b"user.frank\t")).flatten().collect();
+    night.mkmeta_of(&["--move"], &only).expect(0);
+    assert!(frank.join("cyrus.index").is_file());
+}
+
+/// A whole partition behind a link, users behind links, and their mailboxes below them.
+#[test]
+fn links_that_lead_out_of_all_roots_are_followed() {
+    let night = Night::new();
+    let expected = night.moved();
+    for (name, to) in [("1", "big"), ("default/user/alice", "alice"), ("2/user", "users-of-2")] {
+        let (from, to) = (night.spool().join(name), night.sandbox.path().join(to));
+        std::fs::rename(&from, &to).unwrap();
+        symlink(&to, &from).unwrap();
+    }
+    for partition in ["0", "1"] {
+        let to = night.sandbox.path().join(format!("meta-of-{partition}"));
+        std::fs::rename(night.meta.join(partition), &to).unwrap();
+        symlink(&to, night.meta.join(partition)).unwrap();
+    }
+    let dry = night.mkmeta(&["--move", "-n"]).expect(0).says("309 files to move");
+    assert_eq!(dry.err.lines().filter(|line| line.contains(": would move ")).count(), 309);
+    night.mkmeta(&["--move"]).expect(0).says("309 files moved");
+    for (path, bytes) in &expected[1] {
+        assert!(std::fs::read(night.meta.join(path)).unwrap() == *bytes, "{}", path.display());
+    }
+}
+
+/// The last entry decides whether the first is touched.
+#[test]
+fn a_list_that_breaks_off_moves_nothing() {
+    let night = Night::new();
+    let before = night.now();
+    let more: [(&[u8], i32, &str); 3] = [
+        (b"!mbx-abort mbx-check-paths: no\n", 1, ""),
+        (b"user.nosuch\t1\tzzz\tlrs\t\n", 1, "no file to move"),
+        (b"user.nosuch\tnosuch\tzzz\tlrs\t\n", 2, "partition nosuch is not declared"),
+    ];
+    for (last, status, what) in more {
+        let list = [&night.list()[..], last].concat();
+        let ran = night.mkmeta_of(&["--move"], &list).expect(status).says(what);
+        assert!(night.now() == before, "{}", ran.tell());
+    }
+}
