@@ -13,12 +13,13 @@ use mbxtools::run::main::main_of;
 use mbxtools::run::options::{Common, Limit, Rejects, SideFiles};
 use mbxtools::run::report::{ALIKE, Report};
 use mbxtools::run::totals::Account;
+use mbxtools::spool::aliases::{ONE_ON_DISK, Shared, one_on_disk};
 use mbxtools::spool::conf::Conf;
 use mbxtools::spool::fill::{Facts, Fill};
 use mbxtools::spool::layout::{Ahead, Layout};
 use mbxtools::spool::missing::Missing;
 use mbxtools::spool::options::{KNOWN, SpoolOptions};
-use mbxtools::spool::partitions::{Roots, Roster};
+use mbxtools::spool::partitions::{MetaFile, Roots, Roster};
 use mbxtools::spool::probe::{Asker, Found, Table};
 use mbxtools::spool::user::Viewer;
 use mbxtools::verbs::orphans::Orphans;
@@ -99,6 +100,8 @@ struct Check {
     ahead: Option<Ahead>,
     to_move: u64,
     missing: Missing,
+    /// What of the mailboxes that were found is one on disk.
+    shared: Shared,
     missing_file: Option<SideList>,
     orphans_file: Option<SideList>,
     orphans: Option<Orphans>,
@@ -236,8 +239,12 @@ impl Filter for Check {
             table.row(entry, &place.roots, &self.dir, Some(&found), there)?;
         }
         match found {
-            Found::Header { moved, facts } => {
+            Found::Header { moved, facts, file, messages } => {
                 self.not_moved += u64::from(!moved);
+                self.shared.file(MetaFile::Header, file, entry.mailbox())?;
+                if let Some(messages) = messages {
+                    self.shared.directory(messages, entry.mailbox())?;
+                }
                 return self.found(entry, facts, changes, report);
             }
             Found::Broken(refusal) if self.no_drop => {
@@ -271,7 +278,15 @@ impl Filter for Check {
         }
         // The reason is to stand last.
         report.flush_alike();
+        let pairs = std::mem::take(&mut self.shared).judge(report)?;
         self.missing.judge(&self.roster, self.layout.as_ref(), report)?;
+        match (pairs, self.no_drop) {
+            (0, _) => {}
+            (_, true) => {
+                report.finding("one on disk: what to do", format_args!("{}: {ONE_ON_DISK}", one_on_disk(pairs)))
+            }
+            (_, false) => return Err(Stop::Refused(format!("{}: {ONE_ON_DISK}", one_on_disk(pairs)))),
+        }
         if let Some(orphans) = &mut self.orphans {
             orphans.end(report)?;
         }
@@ -313,6 +328,7 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
         ahead: None,
         to_move: 0,
         missing: Missing::new(viewer.clone(), options.max_missing, options.no_drop, options.spool.spool_conf.is_some()),
+        shared: Shared::default(),
         missing_file: side.list(options.missing.as_deref(), "--missing")?,
         orphans_file: side.list(options.orphans.as_deref(), "--orphans")?,
         orphans: None,

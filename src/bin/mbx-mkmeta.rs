@@ -4,13 +4,13 @@ use clap::{ArgGroup, Parser};
 use mbxtools::list::edits::Changes;
 use mbxtools::list::error::Stop;
 use mbxtools::mailbox::entry::{Entry, Kind};
-use mbxtools::mailbox::text::{Count, Name};
+use mbxtools::mailbox::text::Name;
 use mbxtools::run::engine::{Filter, Heading, Run, Verdict, run};
 use mbxtools::run::main::main_of;
 use mbxtools::run::options::{Common, Rejects, SideFiles};
 use mbxtools::run::report::Report;
 use mbxtools::run::totals::Account;
-use mbxtools::spool::aliases::{Aliases, ONE_ON_DISK, Shared};
+use mbxtools::spool::aliases::{Aliases, ONE_ON_DISK, Shared, one_on_disk};
 use mbxtools::spool::conf::Conf;
 use mbxtools::spool::layout::{Ahead, Layout};
 use mbxtools::spool::mkdir::{Makers, Rules, mode_under};
@@ -176,7 +176,7 @@ impl Filter for MkMeta {
     fn end(&mut self, _heading: &Heading, _account: &mut Account, report: &mut Report) -> Result<(), Stop> {
         let pairs = std::mem::take(&mut self.shared).judge(report)?;
         if pairs > 0 {
-            return Err(Stop::Refused(format!("{} pairs of mailboxes are one on disk: {ONE_ON_DISK}", Count(pairs))));
+            return Err(Stop::Refused(format!("{}: {ONE_ON_DISK}", one_on_disk(pairs))));
         }
         std::mem::take(&mut self.waiting).each(|partition, tail, mailbox| {
             self.tail.clear();

@@ -7,7 +7,7 @@
 use crate::list::error::Stop;
 use crate::list::hold::Sorter;
 use crate::mailbox::rejection::Refusal;
-use crate::mailbox::text::Name;
+use crate::mailbox::text::{Count, Name};
 use crate::run::report::Report;
 use crate::spool::conf::Conf;
 use crate::spool::partitions::{MetaFile, Roster, as_path};
@@ -246,7 +246,7 @@ const DIRECTORY: u8 = u8::MAX;
 
 impl Shared {
     /// The mailbox has this directory.
-    pub fn directory(&mut self, inode: (u64, u64), mailbox: &[u8]) -> Result<(), Stop> {
+    pub fn directory(&mut self, inode: Inode, mailbox: &[u8]) -> Result<(), Stop> {
         self.push(&of_inode(inode), DIRECTORY, mailbox)
     }
 
@@ -256,7 +256,7 @@ impl Shared {
     }
 
     /// The mailbox has this file.
-    pub fn file(&mut self, file: MetaFile, inode: (u64, u64), mailbox: &[u8]) -> Result<(), Stop> {
+    pub fn file(&mut self, file: MetaFile, inode: Inode, mailbox: &[u8]) -> Result<(), Stop> {
         let what = MetaFile::ALL.iter().position(|known| *known == file).unwrap_or_default();
         self.push(&of_inode(inode), what as u8, mailbox)
     }
@@ -287,7 +287,7 @@ impl Shared {
     }
 }
 
-fn of_inode((device, inode): (u64, u64)) -> [u8; 16] {
+fn of_inode((device, inode): Inode) -> [u8; 16] {
     (u128::from(device) << 64 | u128::from(inode)).to_be_bytes()
 }
 
@@ -298,9 +298,20 @@ fn taken_apart(record: &[u8]) -> Option<(&[u8], u8, &[u8])> {
     Some((key, *what, mailbox))
 }
 
+/// A directory or file as the system knows it: device and inode.
+pub type Inode = (u64, u64);
+
 /// The device and inode of a file or directory.
-pub fn inode_of(stat: &Stat) -> (u64, u64) {
+pub fn inode_of(stat: &Stat) -> Inode {
     (stat.st_dev, stat.st_ino)
+}
+
+/// How many pairs of mailboxes are one on disk.
+pub fn one_on_disk(pairs: u64) -> String {
+    match pairs {
+        1 => "two mailboxes are one on disk".to_string(),
+        _ => format!("{} times two mailboxes are one on disk", Count(pairs)),
+    }
 }
 
 /// What to do about mailboxes that are one on disk.

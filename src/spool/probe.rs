@@ -8,6 +8,7 @@ use crate::list::stream::SideFile;
 use crate::mailbox::entry::Entry;
 use crate::mailbox::rejection::Refusal;
 use crate::mailbox::text::Name;
+use crate::spool::aliases::{Inode, inode_of};
 use crate::spool::fill;
 use crate::spool::fill::Facts;
 use crate::spool::partitions::{MetaFile, Roots, as_path};
@@ -97,6 +98,10 @@ pub enum Found {
         moved: bool,
         /// What its files say, or why they cannot be believed.
         facts: Option<Result<Facts, Refusal>>,
+        /// The header as the system knows it.
+        file: Inode,
+        /// The directory of its messages likewise, where headers are kept apart and there is one.
+        messages: Option<Inode>,
     },
     /// Something in the header's place that no server opens as one.
     Broken(Refusal),
@@ -235,22 +240,27 @@ impl Looker {
             }
             _ => header(first, &self.path, &self.path, first, root, self.me)?,
         };
-        let moved = matches!(seen, Seen::Header);
+        let moved = matches!(seen, Seen::Header(_));
         let seen = match (seen, &place.data) {
             (Seen::Nothing, Some(data)) => header(data, &self.path, &self.path, data, &place.roots.data, self.me)?,
             (seen, _) => seen,
         };
-        match seen {
-            Seen::Header => {}
+        let file = match seen {
+            Seen::Header(file) => file,
             Seen::Broken(refusal) => return Ok(Found::Broken(refusal)),
             Seen::Nothing => return Ok(Found::Nothing),
-        }
+        };
+        // Where headers are apart, the messages may still be another mailbox's.
+        let messages = match place.data.as_ref().filter(|_| moved) {
+            Some(data) => directory(data, dir, &place.roots.data)?,
+            None => None,
+        };
         let facts = match facts {
             true => Some(Facts::read(dir, &place.headers(), &place.indexes())?),
             false => None,
         };
         let index_too = facts.as_ref().is_none_or(|facts| facts.as_ref().is_ok_and(|facts| facts.index_in_place));
-        Ok(Found::Header { moved: moved && index_too, facts })
+        Ok(Found::Header { moved: moved && index_too, facts, file, messages })
     }
 
     /// Opens the directory that this one and the last lie in, or is the last, once a second one lies there.
@@ -281,7 +291,7 @@ fn is_below(dir: &[u8], base: &[u8]) -> bool {
 
 /// What stands where a header should.
 enum Seen {
-    Header,
+    Header(Inode),
     Broken(Refusal),
     Nothing,
 }
@@ -302,18 +312,34 @@ fn header(from: &OwnedFd, tail: &[u8], path: &[u8], root: &OwnedFd, shown: &Path
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => broken("is not a file"),
         Ok(stat) if stat.st_size == 0 => broken("is empty"),
         Ok(stat) => match is_readable(from, tail, &stat, me) {
-            Ok(()) => Ok(Seen::Header),
+            Ok(()) => Ok(Seen::Header(inode_of(&stat))),
             Err(e) => trouble(&denied(e, &shown.join(as_path(path)))),
         },
         Err(Errno::NOENT | Errno::NOTDIR) => match dangling(root, path) {
             None => Ok(Seen::Nothing),
-            Some(link) => {
-                trouble(&format!("{} is a link that leads nowhere: is what it leads to mounted?", name(link)))
-            }
+            Some(link) => trouble(&format!("{} {DANGLING}", name(link))),
         },
         Err(e) => trouble(&denied(e, &shown.join(as_path(path)))),
     }
 }
+
+/// The directory of a mailbox's messages. 3.0 and later make none before the first message.
+fn directory(root: &OwnedFd, dir: &[u8], shown: &Path) -> Result<Option<Inode>, Stop> {
+    let trouble = |path: &[u8], why: &str| {
+        Stop::Trouble(format!("{}{why}", Name(shown.join(as_path(path)).as_os_str().as_bytes())))
+    };
+    match rustix::fs::statat(root, dir, AtFlags::empty()) {
+        Ok(stat) => Ok(Some(inode_of(&stat))),
+        Err(Errno::NOENT | Errno::NOTDIR) => match dangling(root, dir) {
+            None => Ok(None),
+            Some(link) => Err(trouble(link, &format!(" {DANGLING}"))),
+        },
+        Err(e) => Err(trouble(dir, &format!(": {}", denied(e, &shown.join(as_path(dir)))))),
+    }
+}
+
+/// What a link says of itself.
+const DANGLING: &str = "is a link that leads nowhere: is what it leads to mounted?";
 
 /// Whether who asks may read a file. The owner's own bits say it; of others the system is asked, which knows ACLs.
 fn is_readable(from: &OwnedFd, tail: &[u8], stat: &Stat, me: Uid) -> Result<(), Errno> {

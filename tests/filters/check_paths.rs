@@ -574,6 +574,50 @@ fn root_looks_as_the_server() {
     ask("1").expect(2).says("cyrus_user: no such user: nosuchuser");
 }
 
+/// Two mailboxes of the list that are one on disk.
+#[test]
+fn two_mailboxes_with_one_directory_are_told() {
+    let (sandbox, dump) = old();
+    let conf = sandbox.file("old.conf");
+    let list = [&dump[..], b"user.zzz\t1\tzzz\tlrs\t\n"].concat();
+    let zzz = sandbox.path().join("spool/1/user/zzz");
+    let ask = |conf: &str, options: &[&str], status, what: &str| {
+        for jobs in ["1", "8"] {
+            let options = [&["-C", conf, "--from", "2.2.13", "--jobs", jobs], options].concat();
+            let ran = run("check-paths", &options, &list).expect(status).says(what);
+            let ends = ran.out.split(|b| *b == b'\n').any(|line| line.starts_with(b"!mbx-abort "));
+            assert_eq!(ends, !options.contains(&"--no-drop"), "{}", ran.tell());
+        }
+    };
+    let alice = "user.alice and user.zzz have one cyrus.header";
+    std::os::unix::fs::symlink("../../default/user/alice", &zzz).unwrap();
+    ask(&conf, &[], 1, alice);
+    ask(&conf, &["--no-drop"], 1, alice);
+    ask(&conf, &["--max-missing", "50%", "--reject", &sandbox.file("rejects")], 1, alice);
+    std::fs::remove_file(&zzz).unwrap();
+    std::fs::create_dir(&zzz).unwrap();
+    std::fs::hard_link(sandbox.path().join("spool/default/user/alice/cyrus.header"), zzz.join("cyrus.header")).unwrap();
+    ask(&conf, &[], 1, alice);
+    // Headers apart, and the messages in one directory.
+    let (sandbox, _, conf) = with_meta();
+    sandbox.sh("cp -a spool/default/user/alice spool/1/user/zzz").expect(0);
+    let owner = format!("{}:{}", rustix_ids().0, rustix_ids().1);
+    run("mkmeta", &["-C", &conf, "--from", "2.2.13", "--owner", &owner, "--move"], &list).expect(0);
+    sandbox.sh("rm -r spool/1/user/zzz && ln -s ../../default/user/alice spool/1/user/zzz").expect(0);
+    ask(&conf, &[], 1, "user.alice and user.zzz have one directory");
+    // A disk of messages that is not mounted, though the headers are there.
+    let only = b"user.zzz\t1\tzzz\tlrs\t\n";
+    sandbox.sh("rm spool/1/user/zzz && ln -s /no/such/disk spool/1/user/zzz").expect(0);
+    run("check-paths", &["-C", &conf, "--from", "2.2.13"], only)
+        .expect(2)
+        .says("spool/1/user/zzz is a link that leads nowhere");
+    sandbox.sh("rm spool/1/user/zzz").expect(0);
+    run("check-paths", &["-C", &conf, "--from", "2.2.13"], only).expect(0).writes(only);
+    // One entry twice is another matter: the guard's.
+    let twice = [&dump[..], &dump[..]].concat();
+    run("check-paths", &["-C", &conf, "--from", "2.2.13"], &twice).expect(0).writes(&twice);
+}
+
 /// A spool of uid 1 whose `dirs` lie below `private`, a directory of root's with mode 0700; the rest is open to all.
 fn private(dirs: &[&str]) -> (Sandbox, Vec<u8>, String) {
     let (sandbox, dump, conf) = with_meta();

@@ -23,6 +23,7 @@ use crate::mailbox::text::Name;
 use crate::release::{Dialect, Release, v};
 use crate::run::report::Report;
 use crate::run::totals::Account;
+use crate::spool::aliases::Inode;
 use crate::spool::conf::Conf;
 use crate::spool::fill::{Facts, Fill, header_of, index_of};
 use crate::spool::header::Header;
@@ -35,7 +36,7 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use walk::{BEHIND_PLACE, DATA_ROOT, HEADER_ROOT, Inode, NO_FILE, Walk, inode};
+use walk::{BEHIND_PLACE, DATA_ROOT, HEADER_ROOT, NO_FILE, Walk, inode};
 
 /// How much of each sorted list is in memory.
 const MEMORY: usize = 4 * 1024 * 1024;

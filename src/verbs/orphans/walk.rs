@@ -6,6 +6,7 @@ use super::show;
 use crate::list::error::Stop;
 use crate::list::hold::Sorter;
 use crate::run::report::Report;
+use crate::spool::aliases::{Inode, inode_of};
 use crate::spool::fill::Root;
 use crate::spool::partitions::as_path;
 use crate::spool::user::{Viewer, denied};
@@ -21,12 +22,9 @@ const DEEPEST: usize = 2048;
 /// order of them.
 const LINKS: usize = 8;
 
-/// A directory or file as the system knows it.
-pub type Inode = (u64, u64);
-
 /// What a descriptor stands for.
 pub fn inode(fd: &OwnedFd) -> Result<Inode, Errno> {
-    rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino))
+    rustix::fs::fstat(fd).map(|stat| inode_of(&stat))
 }
 
 /// Where a header was found, and that it is none.
