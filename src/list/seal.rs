@@ -13,19 +13,24 @@ use memchr::memchr;
 pub enum Mark {
     /// `!mbx-list [from RELEASE] [to RELEASE] [rights rewritten]`: a sealed stream begins.
     List(Releases),
-    /// `!mbx-end [N [SUM]]`: it was whole.
+    /// `!mbx-end` or `!mbx-end N SUM`: it was whole.
     End(End),
     /// `!mbx-abort tool: reason`: it is not to be loaded.
     Abort,
 }
 
-/// What an end mark tells. `&& echo '!mbx-end'` on the far side tells nothing more.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct End {
-    /// How many entries stand before it.
-    pub entries: Option<u64>,
-    /// The CRC-32 of every byte before it. mbxtools 0.1 wrote none.
-    pub sum: Option<u32>,
+/// What an end mark tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// `!mbx-end`: what wrote the list ended well. The far side says it, with nothing installed there.
+    Bare,
+    /// `!mbx-end N SUM`: the end of a sealed list.
+    Sealed {
+        /// How many entries stand before it.
+        entries: u64,
+        /// The CRC-32 of every byte before it.
+        sum: u32,
+    },
 }
 
 /// The releases that were told for a stream.
@@ -72,19 +77,48 @@ pub fn is_mark(line: &[u8]) -> bool {
     line.starts_with(PREFIX) && memchr(b'\t', line).is_none()
 }
 
+/// Whether a line was a mark before its blanks or its letters were changed. Such a line is no entry, and not to be set
+/// apart as one that was refused: the list is not whole.
+pub fn was_mark(line: &[u8]) -> bool {
+    let text = line.trim_ascii_start();
+    text.get(..PREFIX.len()).is_some_and(|begins| begins.eq_ignore_ascii_case(PREFIX)) && memchr(b'\t', text).is_none()
+}
+
 /// Reads a mark without its newline.
 pub fn read(line: &[u8]) -> Result<Mark, String> {
+    if line.strip_prefix(b"!mbx-abort").is_some_and(|rest| matches!(rest.first(), None | Some(b' '))) {
+        return Ok(Mark::Abort);
+    }
+    if line.ends_with(b"\r") {
+        return Err("mark that ends in CR (`ssh -t` adds the CRs: take the list without -t)".to_string());
+    }
     let text = std::str::from_utf8(line).map_err(|_| "a mark with bytes that are no text".to_string())?;
     let mut words = text.split(' ');
     match words.next() {
-        Some("!mbx-abort") => Ok(Mark::Abort),
         Some("!mbx-end") => {
-            let entries = words.next().map(|word| number(word, 10)).transpose()?;
-            let sum = words.next().map(|word| number(word, 16)).transpose()?;
-            let sum = sum.map(u32::try_from).transpose().map_err(|_| "end mark with a sum that is none")?;
-            match words.next() {
-                None => Ok(Mark::End(End { entries, sum })),
-                Some(more) => Err(format!("end mark with {}", Name(more.as_bytes()))),
+            let end = match (words.next(), words.next()) {
+                (None, _) => End::Bare,
+                (Some(_), None) => {
+                    return Err(
+                        "end mark with a count and no sum (cut off, or of mbxtools 0.1: make the list again with \
+                                mbx-parse --seal)"
+                            .to_string(),
+                    );
+                }
+                (Some(entries), Some(sum)) => End::Sealed {
+                    entries: entries
+                        .parse()
+                        .map_err(|_| format!("end mark with a bad count: {}", Name(entries.as_bytes())))?,
+                    sum: u32::from_str_radix(sum, 16)
+                        .map_err(|_| format!("end mark with a bad sum: {}", Name(sum.as_bytes())))?,
+                },
+            };
+            // A sign, a zero before the number, a blank or a word behind it: none is written, so it was changed.
+            let mut written = Vec::new();
+            write_end(end, &mut written);
+            match written.strip_suffix(b"\n") == Some(line) {
+                true => Ok(Mark::End(end)),
+                false => Err(format!("end mark that was changed: {}", Name(line))),
             }
         }
         Some("!mbx-list") => {
@@ -104,13 +138,6 @@ pub fn read(line: &[u8]) -> Result<Mark, String> {
     }
 }
 
-fn number(word: &str, radix: u32) -> Result<u64, String> {
-    match u64::from_str_radix(word, radix) {
-        Ok(number) if !word.starts_with('+') => Ok(number),
-        _ => Err(format!("end mark with a bad number: {}", Name(word.as_bytes()))),
-    }
-}
-
 /// Appends `!mbx-list ...` and its newline.
 pub fn write_list(releases: &Releases, out: &mut Vec<u8>) {
     out.extend_from_slice(b"!mbx-list");
@@ -126,11 +153,12 @@ pub fn write_list(releases: &Releases, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// Appends `!mbx-end ...` and its newline.
+/// Appends `!mbx-end` or `!mbx-end N SUM`, and its newline.
 pub fn write_end(end: End, out: &mut Vec<u8>) {
-    let entries = end.entries.map(|entries| format!(" {entries}")).unwrap_or_default();
-    let sum = end.sum.map(|sum| format!(" {sum:08x}")).unwrap_or_default();
-    out.extend_from_slice(format!("!mbx-end{entries}{sum}\n").as_bytes());
+    match end {
+        End::Bare => out.extend_from_slice(b"!mbx-end\n"),
+        End::Sealed { entries, sum } => out.extend_from_slice(format!("!mbx-end {entries} {sum:08x}\n").as_bytes()),
+    }
 }
 
 /// Appends `!mbx-abort tool: reason` and its newline. A TAB or a newline in the reason would make more of it than a
@@ -171,12 +199,9 @@ mod tests {
             matches!(read(b"!mbx-list from 2.2.13 rights rewritten"), Ok(Mark::List(told)) if told.rights_rewritten)
         );
         assert_eq!(read(b"!mbx-list"), Ok(Mark::List(Releases::default())));
-        for (entries, sum, text) in [
-            (None, None, &b"!mbx-end\n"[..]),
-            (Some(103), None, b"!mbx-end 103\n"),
-            (Some(103), Some(0xbad), b"!mbx-end 103 00000bad\n"),
-        ] {
-            let end = End { entries, sum };
+        for (end, text) in
+            [(End::Bare, &b"!mbx-end\n"[..]), (End::Sealed { entries: 103, sum: 0xbad }, b"!mbx-end 103 00000bad\n")]
+        {
             out.clear();
             write_end(end, &mut out);
             assert_eq!(out, text);
@@ -185,12 +210,20 @@ mod tests {
         assert_eq!(read(b"!mbx-abort mbx-parse: no"), Ok(Mark::Abort));
         for bad in [
             "!mbx-end x",
-            "!mbx-end -1",
-            "!mbx-end +1",
+            "!mbx-end ",
+            "!mbx-end\r",
+            "!mbx-end 1",
+            "!mbx-end -1 00000bad",
+            "!mbx-end +1 00000bad",
+            "!mbx-end 01 00000bad",
             "!mbx-end 1 x",
-            "!mbx-end 1 +2",
+            "!mbx-end 1 bad",
+            "!mbx-end 1 00000BAD",
+            "!mbx-end 1 +0000bad",
             "!mbx-end 1 123456789",
-            "!mbx-end 1 2 3",
+            "!mbx-end 1 00000bad ",
+            "!mbx-end 1 00000bad 3",
+            "!mbx-abortion",
             "!mbx-list from",
             "!mbx-list from 9",
             "!mbx-list to 2.3.7 to 2.3.7",
@@ -203,5 +236,7 @@ mod tests {
         write_abort("t", "a\tb\nc", &mut out);
         assert_eq!(out, b"!mbx-abort t: a b c\n");
         assert!(!is_mark(b"!mbx-end\tdefault\t"));
+        assert!(was_mark(b" !mbx-end") && was_mark(b"!MBX-END 3") && was_mark(b"\t!Mbx-abort x"));
+        assert!(!was_mark(b"mbx-end") && !was_mark(b" !MBX-x\tdefault\t") && !was_mark(b"!mbx"));
     }
 }

@@ -378,13 +378,80 @@ fn the_far_side_can_tell_that_it_was_whole() {
     let sealed = run("parse", &["--seal", "--require-end"], &ended).expect(0).out;
     assert_eq!(sealed, harness::sealed("", &list, lines(&list).len()));
     run("parse", &["--seal", "--require-end"], &list).expect(1).says("no end mark");
-    // mbxtools 0.1 wrote no sum.
-    let old = [b"!mbx-list\n", &list[..], format!("!mbx-end {}\n", lines(&list).len()).as_bytes()].concat();
-    run("remap-part", &[], &old).expect(0).writes(&sealed);
     // Without --seal the mark goes on as it came, and a loader never sees it behind the guard.
     run("remap-part", &[], &ended).expect(0).writes(&ended);
     run("count-guard", &["--to", "2.4.22", "--", "cat"], &ended).expect(0).writes(&list);
     run("parse", &[], &[&ended[..], &list].concat()).expect(1).says("behind the end mark");
+}
+
+/// A list has one of two end marks: `!mbx-end` alone, of the far side, or `!mbx-end N SUM`, of a seal. What looks like one
+/// and is not was cut, changed or typed, and the list is not whole, also where rejects have a place to go.
+#[test]
+fn an_end_mark_that_is_nearly_one_is_none() {
+    let sandbox = Sandbox::empty();
+    let rejects = sandbox.file("rejects");
+    let text = read("2.4.22/flat/dump.txt");
+    let json = read("3.6.1/flat/dump.txt");
+    for list in [&text, &json] {
+        let sealed = run("parse", &["--seal"], list).expect(0).out;
+        let end = last_line(&sealed);
+        let end = end.trim_end();
+        let (count, sum) = end.strip_prefix("!mbx-end ").unwrap().split_once(' ').unwrap();
+        let nearly = [
+            format!("!mbx-end {count}"),
+            format!("!mbx-end {sum}"),
+            format!("!mbx-end 0{count} {sum}"),
+            format!("!mbx-end {count} {}", sum.to_uppercase() + "0"),
+            format!("!mbx-end {count} 0{sum}"),
+            format!("!mbx-end {count}  {sum}"),
+            "!mbx-end\r".to_string(),
+            "!mbx-end ".to_string(),
+            "!mbx-end.".to_string(),
+            "!mbx-END".to_string(),
+            "!MBX-END".to_string(),
+            " !mbx-end".to_string(),
+            format!("{end}\r"),
+            format!("{end} "),
+            format!(" {end}"),
+            end.to_uppercase(),
+            "!MBX-ABORT mbx-parse: died".to_string(),
+            " !mbx-abort mbx-parse: died".to_string(),
+            "!mbx-abort\r".to_string(),
+        ];
+        for mark in &nearly {
+            let ended = [&list[..], mark.as_bytes(), b"\n"].concat();
+            for options in
+                [&["--require-end"][..], &["--require-end", "--seal"], &["--require-end", "--reject", &rejects]]
+            {
+                let ran = run("parse", options, &ended);
+                assert_eq!(ran.status, 1, "{mark:?} {options:?}: {}", ran.tell());
+                assert!(
+                    last_line(&ran.out).starts_with("!mbx-abort mbx-parse: "),
+                    "{mark:?} {options:?}: {}",
+                    ran.tell()
+                );
+            }
+            let body = &sealed[..sealed.len() - end.len() - 1];
+            let resealed = [body, mark.as_bytes(), b"\n"].concat();
+            for options in [&[][..], &["--reject", &rejects]] {
+                let ran = run("remap-part", options, &resealed);
+                assert_eq!(ran.status, 1, "{mark:?} {options:?}: {}", ran.tell());
+                assert!(last_line(&ran.out).starts_with("!mbx-abort "), "{mark:?} {options:?}: {}", ran.tell());
+            }
+            let guarded = run("count-guard", &["--sealed"], &resealed).expect(1);
+            guarded.writes(b"!mbx-abort mbx-count-guard: the list was not let out\n");
+        }
+        // The end of a seal whose beginning is lost, and the far side's end on a seal.
+        let headless = &sealed[sealed.iter().position(|byte| *byte == b'\n').unwrap() + 1..];
+        for options in [&[][..], &["--require-end"], &["--seal"]] {
+            run("parse", options, headless).expect(1).says("the list mark is missing");
+        }
+        let bare = [&sealed[..sealed.len() - end.len() - 1], b"!mbx-end\n"].concat();
+        run("parse", &[], &bare).expect(1).says("must have its count and its sum");
+    }
+    let told = |mark: &str| run("parse", &["--require-end"], &[&text[..], mark.as_bytes(), b"\n"].concat()).expect(1);
+    told("!mbx-end\r").says("ends in CR").says("ssh -t");
+    told("!mbx-end 103").says("mbxtools 0.1");
 }
 
 #[test]

@@ -145,7 +145,7 @@ const TABLE: &[(&str, i32, &[&str])] = &[
         &["stdin:4", "changed", "before mbx-parse --seal"],
     ),
     ("mbx-parse --seal list | head -n 2 | mbx-parse", 1, &["no end mark", "cut off"]),
-    ("mbx-parse --require-end list", 1, &["no end mark", "cut off", "&& echo '!mbx-end'"]),
+    ("mbx-parse --require-end list", 1, &["no end mark", "cut off", "ssh old 'ctl_mboxlist -d && echo \\!mbx-end'"]),
     ("mbx-parse --from 2.2.13 --to 3.6.1 old.dump >new", 1, &["mend", "--reject FILE"]),
     (
         "mbx-parse --seal list >s; cat s s | mbx-parse",

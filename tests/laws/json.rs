@@ -282,14 +282,16 @@ fn an_abort_goes_all_the_way_down() {
         run("count-guard", &[], list.as_bytes()).expect(1).says("aborted upstream: x: y");
     }
     // An end mark inside the object, or with a wrong count, ends nothing.
+    let sealed = |list: &str, entries: u64| stage::sealed("", list.as_bytes(), entries);
+    let whole = format!("{{\n\"a\": {good}\n}}\n");
     for list in [
-        format!("!mbx-list\n{{\n\"a\": {good}\n!mbx-end 1\n"),
-        format!("!mbx-list\n{{\n\"a\": {good},\n!mbx-end 1\n}}\n"),
-        format!("!mbx-list\n{{\n\"a\": {good}\n}}\n!mbx-end 2\n"),
-        format!("!mbx-list\n{{\n\"a\": {good}\n}}\n"),
+        sealed(whole.strip_suffix("}\n").unwrap(), 1),
+        [&sealed(&format!("{{\n\"a\": {good},\n"), 1)[..], b"}\n"].concat(),
+        sealed(&whole, 2),
+        ["!mbx-list\n", &whole].concat().into_bytes(),
     ] {
-        run("count-guard", &["--sealed"], list.as_bytes()).expect(1);
-        let ran = run("remap-part", &[], list.as_bytes()).expect(1);
+        run("count-guard", &["--sealed"], &list).expect(1);
+        let ran = run("remap-part", &[], &list).expect(1);
         assert_eq!(ran.out.windows(3).filter(|w| w == b"\"a\"").count(), 1, "{}", ran.tell());
     }
 }

@@ -1,6 +1,6 @@
 //! A list of text lines on its way through a filter.
 
-use super::{Filter, Running, cut_off};
+use super::{Filter, Running, changed_mark, cut_off};
 use crate::list::detect::{Detected, detect};
 use crate::list::error::Stop;
 use crate::list::seal;
@@ -126,6 +126,9 @@ impl<F: Filter> Running<'_, F> {
             _ => self.take_apart(line, at)?,
         };
         let (Some(dialect), Ok(fields)) = (self.heading.dialect, &fields) else {
+            if seal::was_mark(line) {
+                return Err(changed_mark(at, line));
+            }
             let refusal = fields.err().unwrap_or_else(|| Refusal::new("no entry"));
             return self.refuse(line, at, &refusal, first_field(line));
         };

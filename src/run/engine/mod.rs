@@ -16,6 +16,7 @@ use crate::list::seal::{End, Mark, Releases};
 use crate::list::stream::{Input, Output};
 use crate::mailbox::entry::Entry;
 use crate::mailbox::rejection::{At, Refusal};
+use crate::mailbox::text::Name;
 use crate::release::Dialect;
 use crate::run::options::{Common, Rejects, SideFiles};
 use crate::run::report::{Report, Status};
@@ -265,7 +266,8 @@ impl<F: Filter> Running<'_, F> {
             ));
         }
         if self.end.is_none() && (self.heading.sealed || self.require_end) {
-            let hint = if self.heading.sealed { "" } else { ". Over ssh: ctl_mboxlist -d && echo '!mbx-end'" };
+            let hint =
+                if self.heading.sealed { "" } else { ". Over ssh: ssh old 'ctl_mboxlist -d && echo \\!mbx-end'" };
             return Err(Stop::Refused(format!(
                 "the list has no end mark: it was cut off, or what wrote it died{hint}"
             )));
@@ -289,9 +291,11 @@ impl<F: Filter> Running<'_, F> {
             match (self.seal, &self.end) {
                 (Seal::TakeOff | Seal::Demand, _) => {}
                 (Seal::Keep, None) => {}
-                (Seal::Keep, Some(End { entries: None, .. })) => seal::write_end(End::default(), &mut output.buffer),
+                (Seal::Keep, Some(End::Bare)) => seal::write_end(End::Bare, &mut output.buffer),
                 (Seal::Keep | Seal::Make, _) => {
-                    seal::write_end(End { entries: Some(entries), sum: output.sum() }, &mut output.buffer);
+                    if let Some(sum) = output.sum() {
+                        seal::write_end(End::Sealed { entries, sum }, &mut output.buffer);
+                    }
                 }
             }
             output.flush()?;
@@ -447,26 +451,29 @@ impl<F: Filter> Running<'_, F> {
                 self.heading.sealed = true;
                 Ok(())
             }
-            Mark::End(end) => match end {
-                End { entries: Some(entries), .. } if entries != self.account.read => Err(Stop::Refused(format!(
-                    "{at}: the end mark says {entries} entries, {} came: not a whole list; what changes it stands before \
-                     mbx-parse --seal",
-                    self.account.read
-                ))),
-                End { entries: None, .. } if self.heading.sealed => {
-                    Err(Stop::Refused(format!("{at}: the end mark of a sealed list must have its count")))
-                }
-                End { sum: Some(sum), .. } if self.heading.sealed && sum != self.sum.clone().finalize() => {
-                    Err(Stop::Refused(format!(
+            Mark::End(end) => {
+                match end {
+                    End::Bare if self.heading.sealed => Err(format!(
+                        "{at}: the end mark of a sealed list must have its count and its sum: not a whole list"
+                    )),
+                    End::Sealed { .. } if !self.heading.sealed => Err(format!(
+                        "{at}: the end mark is a seal's, and the list mark is missing: not a whole list"
+                    )),
+                    End::Sealed { entries, .. } if entries != self.account.read => Err(format!(
+                        "{at}: the end mark says {entries} entries, {} came: not a whole list; what changes it stands before \
+                         mbx-parse --seal",
+                        self.account.read
+                    )),
+                    End::Sealed { sum, .. } if sum != self.sum.clone().finalize() => Err(format!(
                         "{at}: the list is not the one that was sealed: bytes of it were changed. What else changes a \
                          list stands before mbx-parse --seal"
-                    )))
+                    )),
+                    _ => Ok(()),
                 }
-                _ => {
-                    self.end = Some(end);
-                    Ok(())
-                }
-            },
+                .map_err(Stop::Refused)?;
+                self.end = Some(end);
+                Ok(())
+            }
         }
     }
 
@@ -515,6 +522,11 @@ fn look(input: &mut Input) -> Result<Beginning, Stop> {
             return Ok(found.or_else(rest).unwrap_or(Beginning::Text));
         }
     }
+}
+
+/// A line that was a mark before something changed it.
+fn changed_mark(at: At<'_>, line: &[u8]) -> Stop {
+    Stop::Refused(format!("{at}: a mark that was changed ({}): not a whole list", Name(line)))
 }
 
 fn cut_off() -> Refusal {

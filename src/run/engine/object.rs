@@ -1,6 +1,6 @@
 //! A list that is a JSON object on its way through a filter.
 
-use super::{Filter, Running};
+use super::{Filter, Mark, Running, changed_mark, seal};
 use crate::list::error::Stop;
 use crate::list::jansson::{Scan, Snag, decode};
 use crate::list::json;
@@ -32,6 +32,8 @@ struct Object {
     place: Place,
     /// The physical line that is read.
     line: u64,
+    /// Whether what was read last ends in the middle of a line.
+    mid_line: bool,
     /// How far the pending bytes were read, and from where on they were not written.
     at: usize,
     unwritten: usize,
@@ -51,7 +53,13 @@ impl Object {
     /// Reads up to `to`.
     fn advance(&mut self, bytes: &[u8], to: usize) {
         self.line += newlines(&bytes[self.at..to]);
+        self.mid_line = self.is_mid_line(bytes, to);
         self.at = to;
+    }
+
+    /// Whether `to` is in the middle of a line, where no mark begins.
+    fn is_mid_line(&self, bytes: &[u8], to: usize) -> bool {
+        bytes[self.at..to].last().map_or(self.mid_line, |before| *before != b'\n')
     }
 }
 
@@ -110,6 +118,7 @@ impl<F: Filter> Running<'_, F> {
             };
             let start = scan.at;
             let at = At { file, line: object.line + newlines(&bytes[object.at..start]) };
+            let mid_line = object.is_mid_line(bytes, start);
             if object.place == Place::After {
                 object.advance(bytes, start);
             }
@@ -117,6 +126,10 @@ impl<F: Filter> Running<'_, F> {
                 let Some(len) = memchr(b'\n', &bytes[start..]) else {
                     return if more { Ok(()) } else { Err(cut_off(object, file)) };
                 };
+                // An abort counts wherever the writer gave up.
+                if mid_line && !matches!(seal::read(&bytes[start..start + len]), Ok(Mark::Abort)) {
+                    return Err(changed_mark(at, &bytes[start..start + len]));
+                }
                 self.write_pending(&bytes[object.unwritten..start]);
                 self.sum_up(&bytes[object.unsummed..start]);
                 object.advance(bytes, start);
