@@ -274,3 +274,110 @@ fn the_demonstration() {
         assert!(text.contains(part), "{part}\n{text}");
     }
 }
+
+/// The line by which the far side says that its list is whole is typed into whatever shell the administrator has, and
+/// read by the login shell of the far side. An interactive shell takes `!` in double quotes for its history.
+#[test]
+fn the_far_sides_end_mark_passes_every_shell() {
+    let shown = |text: String| {
+        let text = text.replace("\\e", "\\").replace("\\&", "").replace("\\-", "-").replace("\\(aq", "'");
+        text.lines().filter(|line| line.starts_with("ssh ") && line.contains("mbx-end")).map(str::to_string).collect()
+    };
+    let lines: Vec<Vec<String>> = ["README.md", "man/mbx-parse.1"]
+        .iter()
+        .map(|page| shown(std::fs::read_to_string(root().join(page)).unwrap()))
+        .collect();
+    assert!(lines.iter().all(|lines| lines.len() == 1), "{lines:?}");
+    let sandbox = night();
+    script(&sandbox, "bin/ssh", "#!/bin/sh\nshift\nexec $FAR_SHELL -c \"$*\"\n");
+    let wanted = [&sandbox.read("list-of-old")[..], b"!mbx-end\n"].concat();
+    let path = format!("{}/bin:{}", sandbox.path().display(), std::env::var("PATH").unwrap());
+    let is_there = |shell: &&str| {
+        let there = std::env::split_paths(&path).any(|dir| dir.join(shell).exists());
+        if !there {
+            let _ = writeln!(std::io::stderr(), "\n*** SKIPPED: the end mark in {shell}: it is not installed ***");
+        }
+        there
+    };
+    let installed: Vec<&str> = ["sh", "bash", "dash", "zsh", "fish", "tcsh"].into_iter().filter(is_there).collect();
+    let mut passed = 0;
+    for line in lines.concat() {
+        // Up to the pipe behind the far side's command.
+        let command = line.replace("/usr/cyrus/bin/", "").split(" |").next().unwrap().to_string();
+        for far in &installed {
+            for here in ["sh", "bash", "bash --norc -i", "dash", "dash -i", "zsh -f", "zsh -f -i", "fish", "tcsh -f"] {
+                let mut words = here.split(' ');
+                let shell = words.next().unwrap();
+                if !installed.contains(&shell) {
+                    continue;
+                }
+                let _ = std::fs::remove_file(sandbox.path().join("typed"));
+                sandbox.write("keys", format!("{command} >typed\nexit\n"));
+                let keys = std::fs::File::open(sandbox.path().join("keys")).unwrap();
+                let output = Command::new(shell)
+                    .args(words)
+                    .current_dir(sandbox.path())
+                    .env("PATH", &path)
+                    .env("FAR_SHELL", far)
+                    .env("HOME", sandbox.path())
+                    .env("HISTFILE", "/dev/null")
+                    .stdin(keys)
+                    .output()
+                    .unwrap();
+                let told = String::from_utf8_lossy(&output.stderr);
+                let typed = std::fs::read(sandbox.path().join("typed")).unwrap_or_default();
+                assert!(typed == wanted, "{here} to {far}: {command}\n{told}{}", String::from_utf8_lossy(&typed));
+                passed += 1;
+            }
+        }
+    }
+    assert!(passed > 8);
+}
+
+/// A second night must not make the state of the first the only one that is kept, nor lose the one between.
+#[test]
+fn the_way_back_is_never_written_over() {
+    let mut found = 0;
+    for page in ["README.md", "man/mbx-migrate.7"] {
+        let text = std::fs::read_to_string(root().join(page)).unwrap();
+        let blocks = text.split("mailboxes.db.before").count();
+        assert!(blocks > 1, "{page}");
+        // Each run of lines that ends in the switch.
+        let lines: Vec<&str> = text.lines().collect();
+        for end in (0..lines.len()).filter(|end| lines[*end].contains("mv /var/lib/cyrus/new.db ")) {
+            let begin = (0..end).rev().find(|at| !lines[*at].contains("mailboxes.db")).unwrap() + 1;
+            let switch = lines[begin..=end].join("\n");
+            let sandbox = Sandbox::empty();
+            let here = sandbox.path().to_str().unwrap().to_string();
+            let night = |options: &str| {
+                sandbox.write("new.db", format!("what {options} brought"));
+                // Without -e, as somebody types it.
+                sandbox.sh(&format!(
+                    "{options}{}\nstatus=$?; touch after; exit $status",
+                    switch.replace("/var/lib/cyrus", &here)
+                ))
+            };
+            sandbox.write("mailboxes.db", "the old state");
+            night("set -e\n").expect(0);
+            assert_eq!(sandbox.read("mailboxes.db.before"), b"the old state", "{page}: {switch}");
+            assert_eq!(sandbox.read("mailboxes.db"), b"what set -e\n brought");
+            std::fs::remove_file(sandbox.path().join("after")).unwrap();
+            for again in ["set -e\n", ""] {
+                let ran = night(again);
+                assert_eq!(sandbox.path().join("after").exists(), again.is_empty(), "{page}: {switch}");
+                assert_ne!(ran.status, 0, "{page}: {switch}\n{}", ran.tell());
+                assert!(ran.err.contains("mailboxes.db.before"), "{page}: {switch}\n{}", ran.tell());
+                assert_eq!(sandbox.read("mailboxes.db.before"), b"the old state", "{page}: {switch}");
+                assert_eq!(sandbox.read("mailboxes.db"), b"what set -e\n brought", "{page}: {switch}");
+            }
+            // On a host that had no list before there is none to keep.
+            for file in ["mailboxes.db", "mailboxes.db.before"] {
+                std::fs::remove_file(sandbox.path().join(file)).unwrap();
+            }
+            night("").expect(0);
+            assert!(!sandbox.path().join("mailboxes.db.before").exists());
+            found += 1;
+        }
+    }
+    assert_eq!(found, 3);
+}
