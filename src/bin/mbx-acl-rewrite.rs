@@ -5,11 +5,11 @@ use mbxtools::list::edits::{AclChanges, Changes};
 use mbxtools::list::error::Stop;
 use mbxtools::list::jansson::why_not_utf8;
 use mbxtools::mailbox::acl;
-use mbxtools::mailbox::acl::{Known, Pair, Reader, Rights, typed_rights};
+use mbxtools::mailbox::acl::{Known, Pair, Reader, Reading, Rights, typed_rights};
 use mbxtools::mailbox::entry::{Entry, Kind};
 use mbxtools::mailbox::rejection::Refusal;
-use mbxtools::mailbox::text::{Count, Name};
-use mbxtools::release::{Dialect, Era};
+use mbxtools::mailbox::text::Name;
+use mbxtools::release::{Dialect, Era, Release};
 use mbxtools::run::engine::{Filter, Heading, Run, Verdict, run};
 use mbxtools::run::main::main_of;
 use mbxtools::run::options::{Common, KNOWN, Rejects, SideFiles, are_files, read_pairs, split_pair};
@@ -57,9 +57,16 @@ struct Options {
     #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     drop_id: Vec<OsString>,
 
-    /// Leave out letters that the old server ignored, however many strings have them
+    /// Drop letters that the old server ignored
+    ///
+    /// A sealed list says whether they were ignored. Without a seal the list is aborted unless this or
+    /// --rights-rewritten says it.
     #[arg(long)]
     drop_inert: bool,
+
+    /// Keep letters that the old server did not know: mbx-acl-rewrite has been over the list already
+    #[arg(long, conflicts_with = "drop_inert")]
+    rights_rewritten: bool,
 
     /// Give an identifier at least these rights in every ACL
     #[arg(long, value_name = "ID=RIGHTS", allow_hyphen_values = true)]
@@ -76,11 +83,6 @@ fn letter(text: &str) -> Result<u8, String> {
         _ => Err(format!("one letter of {}cd is wanted, as in imapd.conf", Name(acl::CANONICAL))),
     }
 }
-
-/// From so many rights strings on with k, x, t or e on a release that did not know them, and more of them than with c
-/// and d, the list is taken for one that has been rewritten before: doing it again would take all those rights away. With
-/// letters that came later, such as n, it is taken for another release's.
-const SUSPICIOUS: u64 = 10;
 
 /// What cyradm takes for rights. Read letter by letter, `all` would be a and l.
 const CYRADM_WORDS: [&[u8]; 7] = [b"none", b"read", b"post", b"append", b"write", b"delete", b"all"];
@@ -106,13 +108,6 @@ struct Counts {
     identifiers: u64,
     dropped: u64,
     granted: u64,
-    /// Strings that lost rights of RFC 4314 because the old server did not know them.
-    stripped: u64,
-    /// Strings that lost letters that came later, and which letters those are.
-    stripped_of_novel: u64,
-    novel: Rights,
-    /// Strings with c or d.
-    macros: u64,
 }
 
 struct Rewrite {
@@ -128,6 +123,8 @@ struct Rewrite {
     /// Which grants an entry has met already.
     met: Vec<bool>,
     drop_inert: bool,
+    /// The release that ignored letters, of a list that does not say whether it was rewritten since.
+    asks: Option<Release>,
     /// Whether a sealed list gets rights from the options and keeps the others as they are. What is written may have
     /// letters that the old server did not know, so from here on the list is read by the rule of 2.3.8 and later, and
     /// what stays must mean the same by it.
@@ -144,14 +141,20 @@ struct Rewrite {
 
 impl Rewrite {
     /// One identifier's rights. True if anything was changed.
-    fn pair(&mut self, pair: &Pair<'_>, entry: &Entry<'_>, acl: &mut AclChanges<'_, '_>, report: &mut Report) -> bool {
+    fn pair(
+        &mut self,
+        pair: &Pair<'_>,
+        entry: &Entry<'_>,
+        acl: &mut AclChanges<'_, '_>,
+        report: &mut Report,
+    ) -> Result<bool, Stop> {
         if !self.unmet.is_empty() {
             self.meet(pair);
         }
         if self.gone.contains(pair.identifier) {
             acl.drop_pair(pair);
             self.counts.dropped += 1;
-            return true;
+            return Ok(true);
         }
         let mut changed = false;
         if !self.identifiers.is_empty() {
@@ -163,9 +166,9 @@ impl Rewrite {
                 self.scratch.extend_from_slice(new);
                 true
             }
-            None => self.explicit(pair, entry, report),
+            None => self.explicit(pair, entry, report)?,
         };
-        let rights = self.grant(pair, rights) || rights;
+        let rights = self.grant(pair, rights, entry, report)? || rights;
         if rights && self.scratch != pair.rights {
             acl.put_rights(pair, &self.scratch);
             self.counts.rights += 1;
@@ -175,7 +178,7 @@ impl Rewrite {
             self.unsettled |= self.reader.read(pair.rights).rights != later.rights;
         }
         acl.next();
-        changed
+        Ok(changed)
     }
 
     /// Takes note of what the options name. Once each was met, this is not called any more.
@@ -217,55 +220,73 @@ impl Rewrite {
     }
 
     /// Puts explicit rights in canonical order into the scratch buffer if the string needs it.
-    fn explicit(&mut self, pair: &Pair<'_>, entry: &Entry<'_>, report: &mut Report) -> bool {
+    fn explicit(&mut self, pair: &Pair<'_>, entry: &Entry<'_>, report: &mut Report) -> Result<bool, Stop> {
         if !self.rfc4314 {
-            return false;
+            return Ok(false);
         }
         if let Some(new) = self.known.get(pair.rights) {
             self.scratch.extend_from_slice(new);
             // Without a macro it stays as it is.
-            self.counts.macros += u64::from(!new.is_empty());
-            return !new.is_empty();
+            return Ok(!new.is_empty());
         }
         let reading = self.reader.read(pair.rights);
         let has_inert = reading.inert != Rights::NONE;
         if !(reading.has_macro || has_inert) {
             self.known.put(pair.rights, b"");
-            return false;
+            return Ok(false);
         }
+        self.ask_about(&reading, pair, entry)?;
         reading.rights.write(&mut self.scratch);
-        if reading.has_macro && !has_inert && !reading.has_unknown {
+        if !has_inert && !reading.has_unknown {
             self.known.put(pair.rights, &self.scratch);
         }
-        self.counts.macros += u64::from(reading.has_macro);
-        let novel = reading.inert.novel();
-        self.counts.stripped += u64::from(reading.inert != novel);
-        // What another back end of a murder gave may be of a later release.
-        if entry.kind() != Kind::Remote && novel != Rights::NONE {
-            self.counts.stripped_of_novel += 1;
-            self.counts.novel = self.counts.novel.union(novel);
-        }
-        if has_inert {
-            let detail =
-                format_args!(" ({} of {} becomes {})", Name(pair.rights), Name(pair.identifier), Name(&self.scratch));
+        self.tell_left_out(&reading, pair, entry, report);
+        Ok(true)
+    }
+
+    /// Letters that the old server ignored, in a list that does not say whether they were written since: dropped, they
+    /// may be rights that everybody has by now; kept, they may come alive. The user must say which.
+    fn ask_about(&self, reading: &Reading, pair: &Pair<'_>, entry: &Entry<'_>) -> Result<(), Stop> {
+        let Some(from) = self.asks.as_ref().filter(|_| reading.inert != Rights::NONE) else { return Ok(()) };
+        let mut letters = Vec::new();
+        reading.inert.write(&mut letters);
+        Err(Stop::Refused(format!(
+            "{}: {} of {} has {}, which {from} ignored (the list is of a later release: correct --from; or it was \
+             rewritten before: --rights-rewritten keeps such letters; or they never counted: --drop-inert drops them): {}",
+            entry.at,
+            Name(pair.rights),
+            Name(pair.identifier),
+            Name(&letters),
+            Name(entry.mailbox())
+        )))
+    }
+
+    /// Tells which letters of a string are not in the one that was written into the scratch buffer.
+    fn tell_left_out(&self, reading: &Reading, pair: &Pair<'_>, entry: &Entry<'_>, report: &mut Report) {
+        let detail =
+            format_args!(" ({} of {} becomes {})", Name(pair.rights), Name(pair.identifier), Name(&self.scratch));
+        if reading.inert != Rights::NONE {
             report.loss(entry.at, "letters that the old server ignored are left out", detail, entry.mailbox());
         } else if reading.has_unknown {
-            let detail =
-                format_args!(" ({} of {} becomes {})", Name(pair.rights), Name(pair.identifier), Name(&self.scratch));
             report.notice(entry.at, "letters that no server knows are left out", detail, entry.mailbox());
         }
-        true
     }
 
     /// Adds what is granted to this identifier; `in_scratch` tells where its rights are by now.
-    fn grant(&mut self, pair: &Pair<'_>, in_scratch: bool) -> bool {
+    fn grant(
+        &mut self,
+        pair: &Pair<'_>,
+        in_scratch: bool,
+        entry: &Entry<'_>,
+        report: &mut Report,
+    ) -> Result<bool, Stop> {
         if self.grants.is_empty() {
-            return false;
+            return Ok(false);
         }
         let renamed = self.renamed(pair.identifier);
-        let Some(index) = self.grants.iter().position(|(id, _)| *id == renamed) else { return false };
+        let Some(index) = self.grants.iter().position(|(id, _)| *id == renamed) else { return Ok(false) };
         if std::mem::replace(&mut self.met[index], true) {
-            return false;
+            return Ok(false);
         }
         // What was rewritten before is explicit, and means the same to every reader that knows the letters.
         let (reader, text) = match in_scratch {
@@ -275,12 +296,16 @@ impl Rewrite {
         let reading = reader.read(text);
         let granted = self.grants[index].1;
         if reading.rights.includes(granted) {
-            return false;
+            return Ok(false);
         }
+        self.ask_about(&reading, pair, entry)?;
         // A letter more behind the others, unless it would put a macro or a letter that slept to work otherwise.
         if reading.has_macro || reading.inert != Rights::NONE {
             self.scratch.clear();
             reading.rights.union(granted).write(&mut self.scratch);
+            if !in_scratch {
+                self.tell_left_out(&reading, pair, entry, report);
+            }
         } else {
             if !in_scratch {
                 self.scratch.extend_from_slice(pair.rights);
@@ -288,7 +313,7 @@ impl Rewrite {
             granted.without(reading.rights).write(&mut self.scratch);
         }
         self.counts.granted += 1;
-        true
+        Ok(true)
     }
 
     /// Grants that a negative entry of the same ACL takes away again, that identifier's or everybody's: a server grants
@@ -334,6 +359,13 @@ impl Filter for Rewrite {
             _ => Era::LATEST,
         };
         self.reader = Reader::new(era, self.deleteright);
+        if self.drop_inert && releases.from.is_none() {
+            return Err(Stop::Trouble(
+                "--drop-inert needs the release that printed the list, which ignored the letters: add --from RELEASE"
+                    .to_string(),
+            ));
+        }
+        self.asks = releases.from.clone().filter(|_| !(heading.sealed || self.drop_inert));
         if heading.dialect == Some(Dialect::Json)
             && let Some(why) =
                 self.identifiers.values().chain(self.grants.iter().map(|(id, _)| id)).find_map(|id| why_not_utf8(id))
@@ -360,7 +392,7 @@ impl Filter for Rewrite {
         self.unsettled = false;
         let mut acl = AclChanges::new(entry, changes);
         for pair in acl::pairs(entry.acl()) {
-            changed |= self.pair(&pair, entry, &mut acl, report);
+            changed |= self.pair(&pair, entry, &mut acl, report)?;
         }
         if changed
             && entry.dialect == Dialect::Json
@@ -405,7 +437,7 @@ impl Filter for Rewrite {
         Ok(if changed { Verdict::Change } else { Verdict::Pass })
     }
 
-    fn end(&mut self, heading: &Heading, _account: &mut Account, report: &mut Report) -> Result<(), Stop> {
+    fn end(&mut self, _heading: &Heading, _account: &mut Account, report: &mut Report) -> Result<(), Stop> {
         for (what, names) in
             [("identifier", &self.unmet.renamed), ("identifier", &self.unmet.gone), ("rights", &self.unmet.rights)]
         {
@@ -415,30 +447,7 @@ impl Filter for Rewrite {
                 report.remark(format_args!("no entry has the {what} {}", Name(name)));
             }
         }
-        let Counts { stripped, stripped_of_novel, macros, .. } = self.counts;
-        match &heading.releases.from {
-            Some(from) if stripped_of_novel >= SUSPICIOUS && !self.drop_inert => {
-                self.scratch.clear();
-                self.counts.novel.write(&mut self.scratch);
-                Err(Stop::Refused(format!(
-                    "{} rights strings have {}, which {from} did not know: the list is of a later release, or was rewritten \
-                     before, and would lose rights now. --from tells the release that printed it (--drop-inert takes those \
-                     letters away)",
-                    Count(stripped_of_novel),
-                    self.scratch.escape_ascii()
-                )))
-            }
-            Some(from) if stripped >= SUSPICIOUS && stripped > macros && !self.drop_inert => {
-                Err(Stop::Refused(format!(
-                    "{} rights strings have k, x, t or e, which {from} did not know, and {} have c or d: the list is not \
-                 {from}'s, or was rewritten before, and would lose rights now. If it was, leave mbx-acl-rewrite out \
-                 (--drop-inert takes those letters away)",
-                    Count(stripped),
-                    Count(macros)
-                )))
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     fn notes(&self, account: &mut Account) {
@@ -463,6 +472,11 @@ fn rewrite(options: Options, report: &mut Report) -> Result<Account, Stop> {
     let (whole, identifiers, grants) = (whole(&options)?, identifiers(&options)?, grants(&options)?);
     let others = !(whole.is_empty() && identifiers.is_empty() && options.drop_id.is_empty() && grants.is_empty());
     let gone: HashSet<Vec<u8>> = options.drop_id.into_iter().map(OsString::into_vec).collect();
+    if options.drop_inert && others && !options.rfc4314 && grants.is_empty() {
+        return Err(Stop::Trouble(
+            "--drop-inert is about the default rewrite, which the other options leave out: add --rfc4314".to_string(),
+        ));
+    }
     let unmet = Unmet {
         renamed: identifiers.keys().cloned().collect(),
         gone: gone.clone(),
@@ -477,6 +491,7 @@ fn rewrite(options: Options, report: &mut Report) -> Result<Account, Stop> {
         gone,
         met: vec![false; grants.len()],
         drop_inert: options.drop_inert,
+        asks: None,
         settles: false,
         unsettled: false,
         unmet,
@@ -485,7 +500,9 @@ fn rewrite(options: Options, report: &mut Report) -> Result<Account, Stop> {
         known: Known::default(),
         counts: Counts::default(),
     };
-    Ok(run(Run::between(&options.common, &options.rejects, &options.files, &mut side)?, &mut filter, report))
+    let mut whole = Run::between(&options.common, &options.rejects, &options.files, &mut side)?;
+    whole.releases.rights_rewritten = options.rights_rewritten;
+    Ok(run(whole, &mut filter, report))
 }
 
 /// What becomes of whole rights strings, by --rights.

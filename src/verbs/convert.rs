@@ -274,9 +274,13 @@ impl Converter {
                 self.united
                     .extend(letters.filter(|letter| !std::mem::replace(&mut written[usize::from(*letter)], true)));
             } else {
+                // What the old server ignored stays: to keep or drop it is not asked here.
                 let read = |deleteright: &u8| {
                     let reader = Reader::new(self.era, *deleteright);
-                    rights.iter().fold(Rights::NONE, |sum, rights| sum.union(reader.read(rights).rights))
+                    rights
+                        .iter()
+                        .map(|rights| reader.read(rights))
+                        .fold(Rights::NONE, |sum, reading| sum.union(reading.rights).union(reading.inert))
                 };
                 let [as_c, as_d, as_x] = [b'c', b'd', b'x'].map(|letter| read(&letter));
                 if as_c != as_d || as_c != as_x {

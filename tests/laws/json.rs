@@ -365,6 +365,9 @@ fn an_identifier_twice_gets_what_both_gave() {
     assert_eq!(unite("2.2.13", "lrc", "lsd"), "lrcsd");
     assert_eq!(unite("2.4.22", "lr", "ls"), "lrs");
     assert_eq!(unite("2.4.22", "lrkxc", "lsted"), "lrskxte");
+    // Letters that 2.4 ignored are mbx-acl-rewrite's to ask about, there as in a string that stands alone.
+    assert_eq!(unite("2.4.22", "lrn", "ls"), "lrsn");
+    assert_eq!(unite("2.4.22", "lrkxcn", "lsted"), "lrskxten");
     // What c alone gives hangs on deleteright, which no list tells.
     assert!(unite("2.4.22", "lrc", "ls").contains("mbx-acl-rewrite --deleteright comes before"));
     let explicit = run(
