@@ -1,6 +1,7 @@
 //! mbx-count-guard: the whole list, or nothing.
 
 use clap::Parser;
+use mbxtools::list::command::{Attended, Got, PATIENCE, holders, named};
 use mbxtools::list::edits::Changes;
 use mbxtools::list::error::{Stop, reason};
 use mbxtools::list::hold::{Held, Sorted, Sorter, record_of};
@@ -22,9 +23,11 @@ use mbxtools::verbs::compare::{
 use mbxtools::verbs::convert::{Converted, Converter};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Seek, Write};
+use std::io::{self, Seek, Write};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
 
 /// Hold a Cyrus mailbox list back until all of it is there and right
 ///
@@ -356,22 +359,43 @@ fn start(program: &OsString, args: &[OsString], name: &str, list: &File) -> Resu
 
 /// Shows what the command says, and waits. The loaders exit 0 whatever they drop; only a line on their stderr tells.
 fn attend(mut child: Child, name: &str, list: &mut File, verified: bool, report: &mut Report) -> Result<(), Stop> {
+    /// How long what the command left behind is listened to.
+    const LISTENS: Duration = Duration::from_secs(10);
+    let Some(stderr) = child.stderr.take() else { return Err(Stop::Trouble(format!("{name}: has no stderr"))) };
+    let mut command = Attended::new(child, stderr.into()).map_err(|e| Stop::io(name, &e))?;
     let mut said = 0_u64;
-    if let Some(stderr) = child.stderr.take() {
-        let mut lines = BufReader::new(stderr);
-        let mut line = Vec::new();
-        while lines.read_until(b'\n', &mut line).map_err(|e| Stop::io(name, &e))? > 0 {
-            said += 1;
-            // Shown as it is; a stderr of ours that is closed changes nothing about what was loaded.
-            let _ = io::stderr().write_all(&line);
-            line.clear();
+    let mut ended_line = true;
+    let mut text = [0; 8 * 1024];
+    let held = loop {
+        match command.read(&mut text).map_err(|e| Stop::io(name, &e))? {
+            Got::Bytes(got) => {
+                said += memchr::memchr_iter(b'\n', &text[..got]).count() as u64;
+                ended_line = text[..got].ends_with(b"\n");
+                // Shown as it is; a stderr of ours that is closed changes nothing about what was loaded.
+                let _ = io::stderr().write_all(&text[..got]);
+            }
+            Got::End => break None,
+            Got::Held => break Some(command.holders()),
         }
+        if command.ended().is_some_and(|ended| ended.elapsed() > LISTENS) {
+            break Some(command.holders());
+        }
+    };
+    if !ended_line {
+        said += 1;
+        let _ = io::stderr().write_all(b"\n");
     }
-    let status = child.wait().map_err(|e| Stop::Trouble(format!("{name}: cannot wait for it: {}", reason(&e))))?;
+    let status = command.wait().map_err(|e| Stop::Trouble(format!("{name}: cannot wait for it: {}", reason(&e))))?;
     if !status.success() {
         report.finding("command failed", format_args!("{name} ended with {status}: the list may be loaded in part"));
     }
+    if let Some(holders) = held {
+        report.remark(format_args!(
+            "{name} has ended, but its stderr is still open in {holders}: what that says from now on is not heard here"
+        ));
+    }
     tell_what_was_read(name, list, verified, report)?;
+    tell_who_has_it(name, list, verified, report);
     if said > 0 {
         report.finding(
             "command complained",
@@ -379,6 +403,25 @@ fn attend(mut child: Child, name: &str, list: &mut File, verified: bool, report:
         );
     }
     Ok(())
+}
+
+/// A process that the command left behind with the list as its standard input may not have stored all of it yet. Of the
+/// last one that was needed the end is waited for.
+fn tell_who_has_it(name: &str, list: &File, verified: bool, report: &mut Report) {
+    let until = Instant::now() + PATIENCE;
+    let mut having = holders(list.as_fd());
+    while !having.is_empty() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+        having = holders(list.as_fd());
+    }
+    if having.is_empty() {
+        return;
+    }
+    let what = format!("{name} has ended, but {} still has the list: it may not be loaded yet", named(&having));
+    match verified {
+        true => report.remark(what),
+        false => report.finding("list still held", what + ". Let the command wait for it, or add --verify"),
+    }
 }
 
 /// The command and we share one place in the list: it is at the end if all of it was read. A command that opened it

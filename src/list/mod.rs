@@ -1,5 +1,6 @@
 //! A list as bytes: read, taken apart, changed, written, sealed, sorted.
 
+pub mod command;
 pub mod counter;
 pub mod detect;
 pub mod edits;

@@ -3,6 +3,7 @@
 //! One buffer is read into and parsed from; nothing is copied or allocated per line, and nothing is swallowed: a line
 //! without its newline, and one that no buffer holds, are blocks of their own for the filter to decide on.
 
+use crate::list::command::{Attended, Got};
 use crate::list::error::{Stop, reason};
 use crate::mailbox::entry::MAX_LINE;
 use crate::mailbox::text::Name;
@@ -15,7 +16,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 /// How much is read at a time: `cat` reads half of it, and a 1 MiB pipe holds four.
@@ -38,7 +39,7 @@ pub enum Source {
 
 enum Open {
     File(File),
-    Command(Child),
+    Command(Attended),
     Reader(Box<dyn Read + Send>),
 }
 
@@ -217,9 +218,14 @@ impl Input {
             let got = match open {
                 Open::File(file) => file.read(room),
                 Open::Reader(reader) => reader.read(room),
-                Open::Command(child) => match &mut child.stdout {
-                    Some(pipe) => pipe.read(room),
-                    None => Ok(0),
+                Open::Command(command) => match command.read(room) {
+                    Ok(Got::Bytes(got)) => Ok(got),
+                    Ok(Got::End) => Ok(0),
+                    Ok(Got::Held) => {
+                        let (holders, name) = (command.holders(), Arc::clone(name));
+                        return Err(self.held(&name, &holders));
+                    }
+                    Err(e) => Err(e),
                 },
             };
             match got {
@@ -234,14 +240,24 @@ impl Input {
     /// at the end of a line, which nothing else can tell.
     pub fn close(&mut self) -> Result<(), Stop> {
         let Some((open, name)) = self.current.take() else { return Ok(()) };
-        let Open::Command(mut child) = open else { return Ok(()) };
-        drop(child.stdout.take());
-        match child.wait() {
+        let Open::Command(command) = open else { return Ok(()) };
+        match command.wait() {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(Stop::Refused(format!(
                 "{name}: ended with {status}: its list cannot be trusted to be whole; see what it said"
             ))),
             Err(e) => Err(Stop::Trouble(format!("{name}: cannot wait for it: {}", reason(&e)))),
+        }
+    }
+
+    /// The command has ended, and something that it left behind may still write the rest of the list.
+    fn held(&mut self, name: &str, holders: &str) -> Stop {
+        match self.close() {
+            Ok(()) => Stop::Refused(format!(
+                "{name}: has ended, but its stdout is still open in {holders}: the list may not be whole (what the command \
+                 leaves behind needs a stdout of its own: >/dev/null)"
+            )),
+            Err(stop) => stop,
         }
     }
 }
@@ -287,16 +303,18 @@ fn open(source: Source) -> Result<(Open, Arc<str>), Stop> {
             let shown = if args.len() == 2 && args[0] == "-c" { &args[1] } else { program };
             let name = Name(shown.as_bytes()).to_string();
             // Not our standard input: an ssh would eat the script that the pipeline stands in.
-            let child = Command::new(program)
+            let mut child = Command::new(program)
                 .args(args)
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
                 .spawn()
                 .map_err(|e| cannot_run(program, &name, &e))?;
-            if let Some(pipe) = &child.stdout {
-                widen(pipe);
-            }
-            Ok((Open::Command(child), Arc::from(name)))
+            let Some(pipe) = child.stdout.take() else {
+                return Err(Stop::Trouble(format!("{name}: has no stdout")));
+            };
+            widen(&pipe);
+            let command = Attended::new(child, pipe.into()).map_err(|e| Stop::io(&name, &e))?;
+            Ok((Open::Command(command), Arc::from(name)))
         }
         Source::Reader(name, reader) => Ok((Open::Reader(reader), Arc::from(name))),
     }

@@ -96,6 +96,32 @@ fn a_source_that_fails_lets_nothing_through() {
     assert_eq!(String::from_utf8(sandbox.sh(script).expect(0).out).unwrap().trim(), "103");
 }
 
+/// A list that something left behind by its command may still go on with is not known to be whole.
+#[test]
+fn a_source_that_leaves_its_stdout_open_is_not_whole() {
+    let sandbox = Sandbox::migrated();
+    sandbox.write("list", migrated());
+    sandbox.write("json", read("3.6.1/flat/dump.txt"));
+    for (list, options) in [("list", "--seal"), ("list", ""), ("json", "--seal"), ("list", "--summary")] {
+        let script = |script: &str| {
+            let ran = sandbox.sh(&format!(
+                "timeout 60 mbx-parse {options} -- sh -c '{script}'; status=$?; kill $(cat pid) 2>/dev/null; exit $status"
+            ));
+            assert_ne!(ran.status, 124, "it waits: {script}: {}", ran.tell());
+            ran
+        };
+        let ran = script(&format!("sleep 1000 & echo $! >pid; cat {list}")).expect(1);
+        let pid = String::from_utf8(sandbox.read("pid")).unwrap();
+        let ran = ran.says(&format!("its stdout is still open in process {} (sleep)", pid.trim()));
+        assert!(options == "--summary" || last_line(&ran.out).starts_with("!mbx-abort mbx-parse: "), "{}", ran.tell());
+        script(&format!("sleep 1000 & echo $! >pid; cat {list}; exit 3")).expect(1).says("exit status: 3");
+        // What comes to its end soon after is waited for.
+        let late = format!("(sleep 0.3; cat {list}) & true");
+        let whole = script(&late).expect(0);
+        assert!(whole.out == script(&format!("cat {list}")).expect(0).out, "{}", whole.tell());
+    }
+}
+
 #[test]
 fn a_filter_that_is_killed_is_noticed() {
     let sandbox = Sandbox::migrated();

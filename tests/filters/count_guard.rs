@@ -183,6 +183,51 @@ fn a_command_gets_the_list_as_a_file_and_is_listened_to() {
     assert!(!std::path::Path::new(&file).exists());
 }
 
+/// What the command leaves behind in the background may hold its stderr for ever.
+#[test]
+fn the_guard_ends_when_its_command_has_ended() {
+    let sandbox = Sandbox::empty();
+    sandbox.write("list", list());
+    let with = |options: &str, script: &str| {
+        let ran = sandbox.sh(&format!(
+            "timeout 60 mbx-count-guard --to 2.3.7 {options} list -- sh -c '{script}'; status=$?; kill $(cat pid); exit $status"
+        ));
+        assert_ne!(ran.status, 124, "it waits: {script}: {}", ran.tell());
+        ran
+    };
+    let pid = || String::from_utf8(sandbox.read("pid")).unwrap().trim().to_string();
+    let leave = "sleep 1000 >/dev/null & echo $! >pid; ";
+    let ran = with("", &format!("{leave} cat >/dev/null")).expect(0).says("103 in, 103 out\n");
+    ran.says(&format!("sh has ended, but its stderr is still open in process {} (sleep)", pid()));
+    // Its status, and what it said itself, count as ever.
+    let ran = with("", &format!("{leave} cat >/dev/null; exit 75")).expect(1).says("exit status: 75");
+    ran.says(&format!("process {} (sleep)", pid()));
+    let ran = with("", &format!("{leave} cat >/dev/null; echo line 7: no partition found >&2")).expect(1);
+    ran.says("line 7: no partition found\n").says("complained on stderr, lines: 1.").says("(sleep)");
+    with("", &format!("{leave} printf half >&2; cat >/dev/null")).expect(1).says("half\n").says("lines: 1.");
+    // So does what is said just behind the end, by what reads its stderr.
+    let late = "cat >/dev/null; (sleep 0.3; echo late >&2) >/dev/null & echo $! >pid";
+    with("", late).expect(1).says("late\n").says("complained on stderr, lines: 1.");
+    // One that never stops saying something is not listened to for ever.
+    let ran = with("2>said", "cat >/dev/null; (while echo x >&2; do sleep 0.1; done) >/dev/null & echo $! >pid");
+    ran.expect(1);
+    let said = String::from_utf8(sandbox.read("said")).unwrap();
+    assert!(said.starts_with("x\n") && said.contains("complained on stderr") && said.contains("(sh"), "{said}");
+    // What still has the list has not stored it yet, as far as anybody knows.
+    let having = "exec 3<&0; sleep 1000 >/dev/null 2>&1 & exec 3<&-; echo $! >pid; cat >/dev/null";
+    let ran = with("", having).expect(1).says("do not switch");
+    ran.says(&format!("sh has ended, but process {} (sleep) still has the list", pid()));
+    let ran = with("--verify \"cat list\"", having).expect(0);
+    ran.says(&format!("process {} (sleep) still has the list", pid()));
+    // The same of what --verify runs: what it prints may not be all.
+    let ran = sandbox.sh(
+        "timeout 60 mbx-count-guard --to 2.3.7 --verify 'sleep 1000 & echo $! >pid; cat list' list -- sh -c 'cat >/dev/null'
+        status=$?; kill $(cat pid); exit $status",
+    );
+    let ran = ran.expect(1).says("--verify printed none to compare with").says("do not switch");
+    ran.says(&format!("its stdout is still open in process {} (sleep)", pid()));
+}
+
 #[test]
 fn what_was_loaded_is_compared_with_what_was_meant() {
     let sandbox = Sandbox::empty();

@@ -282,7 +282,7 @@ fn an_abort_goes_all_the_way_down() {
         run("count-guard", &[], list.as_bytes()).expect(1).says("aborted upstream: x: y");
     }
     // An end mark inside the object, or with a wrong count, ends nothing.
-    let sealed = |list: &str, entries: u64| stage::sealed("", list.as_bytes(), entries);
+    let sealed = |list: &str, entries: u64| crate::harness::sealed("", list.as_bytes(), entries);
     let whole = format!("{{\n\"a\": {good}\n}}\n");
     for list in [
         sealed(whole.strip_suffix("}\n").unwrap(), 1),
