@@ -438,13 +438,16 @@ impl Filter for Rewrite {
     }
 
     fn end(&mut self, _heading: &Heading, _account: &mut Account, report: &mut Report) -> Result<(), Stop> {
-        for (what, names) in
-            [("identifier", &self.unmet.renamed), ("identifier", &self.unmet.gone), ("rights", &self.unmet.rights)]
-        {
+        let identifier = ("identifier", "identifier that no entry has");
+        for ((what, kind), names) in [
+            (identifier, &self.unmet.renamed),
+            (identifier, &self.unmet.gone),
+            (("rights", "rights that no entry has"), &self.unmet.rights),
+        ] {
             let mut names: Vec<_> = names.iter().collect();
             names.sort();
             for name in names {
-                report.remark(format_args!("no entry has the {what} {}", Name(name)));
+                report.remark_alike(kind, format_args!("no entry has the {what} {}", Name(name)));
             }
         }
         Ok(())

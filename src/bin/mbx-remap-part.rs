@@ -15,6 +15,7 @@ use mbxtools::run::options::{Common, KNOWN, Rejects, SideFiles, are_files, read_
 use mbxtools::run::report::Report;
 use mbxtools::run::totals::Account;
 use mbxtools::spool::conf::Conf;
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -63,27 +64,31 @@ struct Rename {
     met: bool,
 }
 
-/// Renames in the order of their old names.
+/// Renames as they were told.
 #[derive(Default)]
 struct Renames {
     list: Vec<Rename>,
-    /// What was asked last, and where its rename stands: neighbours in a list mostly share a partition.
+    /// Where the rename of an old name is.
+    places: HashMap<Vec<u8>, usize>,
+    /// What was asked last, and where its rename is: neighbours in a list mostly share a partition.
     last: (Vec<u8>, Option<usize>),
 }
 
 impl Renames {
     fn add(&mut self, old: Vec<u8>, new: Vec<u8>) -> Result<(), Stop> {
-        match self.list.binary_search_by(|known| known.old.cmp(&old)) {
-            Err(at) => self.list.insert(at, Rename { old, new, met: false }),
-            Ok(at) if self.list[at].new != new => {
-                let known = &self.list[at];
+        match self.places.get(&old).and_then(|at| self.list.get(*at)) {
+            None => {
+                self.places.insert(old.clone(), self.list.len());
+                self.list.push(Rename { old, new, met: false });
+            }
+            Some(known) if known.new != new => {
                 let names = (Name(&known.old), Name(&known.new), Name(&new));
                 return Err(Stop::Trouble(format!(
                     "{} is to become both {} and {}: leave one out",
                     names.0, names.1, names.2
                 )));
             }
-            Ok(_) => {}
+            Some(_) => {}
         }
         Ok(())
     }
@@ -93,7 +98,7 @@ impl Renames {
         if self.last.0 != old {
             self.last.0.clear();
             self.last.0.extend_from_slice(old);
-            self.last.1 = self.list.binary_search_by(|known| known.old.as_slice().cmp(old)).ok();
+            self.last.1 = self.places.get(old).copied();
         }
         let rename = self.list.get_mut(self.last.1?)?;
         rename.met = true;
@@ -101,12 +106,11 @@ impl Renames {
     }
 
     /// A rename that names nothing is a slip of the pen more often than not.
-    fn tell_unmet(&self, what: &str, report: &mut Report) {
+    fn tell_unmet(&self, what: &str, kind: &'static str, report: &mut Report) {
         for rename in self.list.iter().filter(|rename| !rename.met) {
-            report.remark(format_args!(
-                "no entry has {what} {}; mbx-parse --summary shows those there are",
-                Name(&rename.old)
-            ));
+            let old = Name(&rename.old);
+            let text = format_args!("no entry has {what} {old}; mbx-parse --summary shows those there are");
+            report.remark_alike(kind, text);
         }
     }
 }
@@ -194,8 +198,8 @@ impl Filter for Remap {
     }
 
     fn end(&mut self, _heading: &Heading, _account: &mut Account, report: &mut Report) -> Result<(), Stop> {
-        self.partitions.tell_unmet("partition", report);
-        self.servers.tell_unmet("server", report);
+        self.partitions.tell_unmet("partition", "partition that no entry has", report);
+        self.servers.tell_unmet("server", "server that no entry has", report);
         match &mut self.moves {
             Some(moves) => moves.flush().map_err(SideFile::failed),
             None => Ok(()),

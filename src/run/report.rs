@@ -170,6 +170,13 @@ impl Report {
         }
     }
 
+    /// A remark of which there may be many alike.
+    pub fn remark_alike(&mut self, kind: &'static str, text: impl fmt::Display) {
+        if !self.quiet() {
+            self.told(kind, text);
+        }
+    }
+
     /// A finding about the whole list, for which the status is 1.
     pub fn finding(&mut self, kind: &'static str, text: impl fmt::Display) {
         self.spoil(Status::Refused);
