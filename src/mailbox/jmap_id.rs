@@ -1,25 +1,32 @@
-//! The jmapId, which 3.13.1 and later want of every mailbox: `P` and a number in base64 without its leading zero bytes
+//! The jmapId that 3.13.1 and later need for every mailbox: `P` and a number in base64 without its leading zero bytes
 //! (`lib/util.h:140` of 3.13.7, MODSEQ_TO_JMAPID; `facts/headers.md` 3).
 
-/// A jmapId for a mailbox whose header has none: 64 bits made of its uniqueid. It must be unique for each user, and the
-/// servers' own, made of modseqs, are far smaller numbers.
+use base64::Engine;
+use base64::alphabet::Alphabet;
+use base64::engine::{GeneralPurpose, general_purpose::NO_PAD};
+
+/// Digits that sort as their values do.
+const ALPHABET: Alphabet = match Alphabet::new("-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz") {
+    Ok(alphabet) => alphabet,
+    Err(_) => panic!("64 different digits"),
+};
+
+static BASE64: GeneralPurpose = GeneralPurpose::new(&ALPHABET, NO_PAD);
+
+/// Returns a jmapId for a mailbox whose header has none: 64 bits made from its uniqueid. It must be unique for each
+/// user. The servers make theirs from modseqs, which are far smaller numbers.
 pub fn of(uniqueid: &[u8]) -> Vec<u8> {
-    const DIGITS: &[u8; 64] = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz";
     let digits: Vec<u64> = uniqueid.iter().filter(|b| **b != b'-').map_while(|b| hex(*b)).collect();
-    // Old ids and UUIDs are hexadecimal; of others every byte counts (FNV-1a).
+    // Old uniqueids and UUIDs are hexadecimal. Of others all bytes are hashed (FNV-1a).
     let number = match digits.len() == uniqueid.iter().filter(|b| **b != b'-').count() && digits.len() >= 16 {
         true => digits.chunks(16).map(|half| half.iter().fold(0, |n, d| n << 4 | d)).fold(0, |n, half: u64| n ^ half),
         false => uniqueid
             .iter()
             .fold(0xcbf2_9ce4_8422_2325, |n: u64, b| (n ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3)),
     };
-    let bytes = number.to_be_bytes();
-    let mut id = vec![b'P'];
-    for three in bytes[number.leading_zeros() as usize / 8 % 8..].chunks(3) {
-        let bits = three.iter().chain([0, 0].iter()).take(3).fold(0_u32, |n, b| n << 8 | u32::from(*b));
-        id.extend((0..=three.len()).map(|i| DIGITS[(bits >> (18 - 6 * i) & 63) as usize]));
-    }
-    id
+    let mut id = "P".to_string();
+    BASE64.encode_string(&number.to_be_bytes()[number.leading_zeros() as usize / 8 % 8..], &mut id);
+    id.into_bytes()
 }
 
 fn hex(byte: u8) -> Option<u64> {
@@ -31,8 +38,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn jmap_ids_are_those_of_numbers() {
-        // The servers' own for modseqs 1, 2 and 26 (corpus/3.13.7).
+    fn jmap_ids_are_those_of_the_servers() {
+        // The jmapIds that 3.13.7 makes of the modseqs 1, 2 and 26 (corpus/3.13.7).
         for (uniqueid, id) in [
             ("0000000000000001", "P-F"),
             ("0000000000000002", "P-V"),
