@@ -1,10 +1,10 @@
-//! Names and counts as messages show them.
+//! Names and counts in the form that messages show.
 
 use std::fmt::{self, Write as _};
 
-/// A name as messages show it: bare if nothing in it could mislead, else in single quotes with
-/// everything that is not printable ASCII as `\xNN`. Mailbox names, identifiers and paths are bytes
-/// that anybody could choose, and stderr ends in terminals and logs.
+/// A name in a message. It is bare if it has only harmless characters. Else it is in single quotes, and bytes that are
+/// not printable ASCII are shown as `\xNN`. Mailbox names, identifiers and paths are bytes that users choose, and
+/// stderr goes to terminals and logs.
 pub struct Name<'a>(pub &'a [u8]);
 
 impl fmt::Display for Name<'_> {
@@ -18,7 +18,7 @@ impl fmt::Display for Name<'_> {
     }
 }
 
-/// A name where several stand in one line: as [`Name`], of long ones the beginning.
+/// A name in a line with several names: as [`Name`], but cut after 50 bytes.
 pub struct Brief<'a>(pub &'a [u8]);
 
 impl fmt::Display for Brief<'_> {
@@ -29,7 +29,7 @@ impl fmt::Display for Brief<'_> {
     }
 }
 
-/// The name, or its first `shown` bytes.
+/// Writes the name, or its first `shown` bytes.
 fn write_name(name: &[u8], shown: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let plain = |b: &u8| b.is_ascii_graphic() && !b"'\"\\`".contains(b);
     if !name.is_empty() && name.len() <= shown && name.iter().all(plain) {
@@ -47,12 +47,13 @@ fn write_name(name: &[u8], shown: usize, f: &mut fmt::Formatter<'_>) -> fmt::Res
     f.write_char('\'')
 }
 
-/// What was found of several kinds, with the first few of each.
+/// Findings, counted by kind, with the first few of each kind.
 #[derive(Default, Debug)]
 pub struct Groups(Vec<(&'static str, u64, Vec<String>)>);
 
 impl Groups {
-    /// Counts one more of a kind; of the first few it is asked what they are, and of the very first at length.
+    /// Counts a finding. Calls `which` for the text of the first few of a kind; its argument is true for the first one,
+    /// whose text may be longer.
     pub fn add(&mut self, kind: &'static str, which: impl FnOnce(bool) -> String) {
         const FIRST: usize = 3;
         let i = self.0.iter().position(|(known, ..)| *known == kind).unwrap_or_else(|| {
@@ -66,7 +67,7 @@ impl Groups {
         }
     }
 
-    /// Whether nothing was found.
+    /// Returns true if there are no findings.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -76,25 +77,22 @@ impl fmt::Display for Groups {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (kind, count, first) in &self.0 {
             let more = if *count > first.len() as u64 { ", ..." } else { "" };
-            writeln!(f, "{:>12}  {kind}: {}{more}", Count(*count).to_string(), first.join(", "))?;
+            writeln!(f, "{:>12}  {kind}: {}{more}", Count(*count), first.join(", "))?;
         }
         Ok(())
     }
 }
 
-/// A count as people read it: `32,118`.
+/// A count with commas between thousands: `32,118`. Width and alignment apply: `{:>12}`.
 pub struct Count(pub u64);
 
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = self.0.to_string();
-        for (i, digit) in digits.chars().enumerate() {
-            if i > 0 && (digits.len() - i).is_multiple_of(3) {
-                f.write_char(',')?;
-            }
-            f.write_char(digit)?;
+        let mut text = self.0.to_string();
+        for at in (1..text.len()).rev().skip(2).step_by(3) {
+            text.insert(at, ',');
         }
-        Ok(())
+        f.pad(&text)
     }
 }
 
@@ -115,5 +113,10 @@ mod tests {
         for (n, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (32118, "32,118"), (1234567, "1,234,567")] {
             assert_eq!(Count(n).to_string(), text);
         }
+    }
+
+    #[test]
+    fn counts_have_the_width_that_is_asked_for() {
+        assert_eq!(format!("{:>12}|{:<8}|", Count(32118), Count(0)), "      32,118|0       |");
     }
 }
