@@ -65,7 +65,7 @@ fn refused(bytes: &[u8], snag: Snag) {
         Snag::Incomplete => assert!(stage::read_object(&text).is_err()),
         Snag::Wrong(at, what) => {
             assert!(at <= bytes.len());
-            let ours = ["\\u0000, which no name can have", "something that is no JSON value", "values nested too deep"];
+            let ours = ["\\u0000, which no name can have", "not a JSON value", "values nested too deep"];
             assert!(ours.contains(&what) || stage::read_object(&text).is_err(), "{what} at {at}");
         }
     }

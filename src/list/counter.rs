@@ -1,20 +1,20 @@
-//! Counts of values, as many as there are, in memory that does not grow with them: what does not fit is sorted on disk.
+//! Counts any number of values in bounded memory: values that do not fit are sorted on disk.
 
 use crate::list::error::Stop;
 use crate::list::hold::{Records, Sorter};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
-/// How many bytes of values are counted in memory before they go to the sorter.
+/// The bytes of values that are counted in memory before they go to the sorter.
 const ROOM: usize = 1024 * 1024;
 
-/// What a value costs in memory besides its bytes, about.
+/// The memory in bytes that a value needs besides its own bytes, about.
 const SLOT: usize = 64;
 
-/// How many bytes of records are sorted in memory.
+/// The bytes of records that are sorted in memory.
 const ARENA: usize = 4 * 1024 * 1024;
 
-/// Counts values. What a value is of, its first byte tells: values of one first byte come together in the end.
+/// Counts values. The first byte of a value is its category, so that categories sort together.
 pub struct Tally {
     counts: HashMap<Vec<u8>, u64>,
     used: usize,
@@ -29,7 +29,7 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// Counts one more of a value, which has no NUL but those that the caller means to sort by.
+    /// Adds one to the count of a value. A NUL in it sorts before all other bytes.
     pub fn add(&mut self, value: &[u8]) -> Result<(), Stop> {
         if let Some(count) = self.counts.get_mut(value) {
             *count += 1;
@@ -43,7 +43,7 @@ impl Tally {
         Ok(())
     }
 
-    /// Counts a value that hardly comes twice.
+    /// Adds one to the count of a value that rarely occurs twice: it goes to the sorter at once.
     pub fn add_rare(&mut self, value: &[u8]) -> Result<(), Stop> {
         push(&mut self.sorter, &mut self.record, value, 1)
     }
@@ -56,7 +56,7 @@ impl Tally {
         Ok(())
     }
 
-    /// Gives every value with its count to `each`, in the order of their bytes.
+    /// Calls `each` for every value with its count, in the order of the values' bytes.
     pub fn read(mut self, mut each: impl FnMut(&[u8], u64)) -> Result<(), Stop> {
         self.spill()?;
         self.counts = HashMap::new();
@@ -73,13 +73,13 @@ impl Tally {
 fn push(sorter: &mut Sorter, record: &mut Vec<u8>, value: &[u8], count: u64) -> Result<(), Stop> {
     record.clear();
     record.extend_from_slice(value);
-    // The least of all bytes, so that a value stands before those that it begins.
+    // NUL is the smallest byte, so a value sorts before the values that begin with it.
     record.push(0);
     record.extend_from_slice(&count.to_be_bytes());
     sorter.push(record)
 }
 
-/// The next value, and how often it was counted in all.
+/// Puts the next value into `value` and returns its total count.
 fn next(records: &mut Records<'_>, value: &mut Vec<u8>) -> Result<Option<u64>, Stop> {
     let parts = |record: &[u8]| {
         let (value, count) = record.split_at(record.len().saturating_sub(9));
@@ -104,14 +104,14 @@ fn next(records: &mut Records<'_>, value: &mut Vec<u8>) -> Result<Option<u64>, S
 #[derive(Default)]
 pub struct Top {
     most: BinaryHeap<Reverse<(u64, Reverse<Vec<u8>>)>>,
-    /// How many different values there were.
+    /// The number of different values.
     pub values: u64,
-    /// And what they add up to.
+    /// The sum of their counts.
     pub sum: u64,
 }
 
 impl Top {
-    /// One more value; of all of them the `most` frequent are kept.
+    /// Adds a value with its count. Keeps the `most` frequent values.
     pub fn add(&mut self, value: &[u8], count: u64, most: usize) {
         self.values += 1;
         self.sum += count;
@@ -124,7 +124,7 @@ impl Top {
         self.most.push(Reverse((count, Reverse(value.to_vec()))));
     }
 
-    /// The values that were kept, the most frequent first.
+    /// Returns the values that were kept, the most frequent first.
     pub fn in_order(self) -> Vec<(u64, Vec<u8>)> {
         self.most.into_sorted_vec().into_iter().map(|Reverse((count, Reverse(value)))| (count, value)).collect()
     }
@@ -135,9 +135,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_are_exact_whatever_is_held_in_memory() -> Result<(), Stop> {
+    fn counts_are_exact_in_memory_and_on_disk() -> Result<(), Stop> {
         let mut tally = Tally::default();
-        // More values than the room holds, each twice, far apart, and one that is everywhere.
+        // More values than fit in ROOM, each twice and far apart, and one value that is frequent.
         for round in 0..2 {
             for i in 0..40_000 {
                 tally.add(format!("a{:06}", i * 7919 % 40_000).as_bytes())?;

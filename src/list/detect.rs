@@ -1,26 +1,24 @@
-//! Telling dialects apart, and taking entries apart in each.
-//!
-//! A dialect turns bytes into an [`Entry`](crate::mailbox::entry::Entry); the filters see entries only.
+//! Detects the dialect of a list by its first bytes and its first entry.
 
 use crate::list::seal;
 use crate::mailbox::rejection::Refusal;
 use crate::release::Dialect;
 use memchr::{memchr, memchr_iter, memchr2};
 
-/// What the beginning of a file says about the list in it.
+/// The syntax of a list, as the beginning of its file shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beginning {
-    /// Lines of text, or nothing at all.
+    /// Lines of text.
     Text,
     /// A JSON object.
     Object,
-    /// A JSON array, which no `ctl_mboxlist` writes, and reads as an empty list.
+    /// A JSON array. No `ctl_mboxlist` writes one, and the loader reads it as an empty list.
     Array,
     /// A byte order mark.
     ByteOrderMark,
 }
 
-/// Tells what a file holds whose first bytes are `start`; none if more of it must be seen.
+/// Detects the syntax of a list by its first bytes. Returns nothing if more bytes are needed.
 pub fn beginning(start: &[u8]) -> Option<Beginning> {
     const MARK: &[u8] = b"\xef\xbb\xbf";
     if start.len() < MARK.len() && MARK.starts_with(start) {
@@ -40,9 +38,9 @@ pub fn beginning(start: &[u8]) -> Option<Beginning> {
     if !matches!(open, b'{' | b'[') {
         return Some(Beginning::Text);
     }
-    // An object goes on with a member or its end; a mailbox `{x` of a text list does not. A comma in its place is what
-    // 3.6 prints for an entry that is no UTF-8, a `!` the mark of a filter that gave up. Of a line with a TAB only a
-    // quotation that is closed before it makes an object: no string of JSON has a TAB.
+    // The brace of an object precedes a member or the end; that of a mailbox `{x` of a text list does not. 3.6 prints a
+    // comma there for an entry that is not UTF-8, and a filter that aborts writes a mark that begins with `!`. A line
+    // with a TAB is an object only if a string ends before the TAB: no JSON string has a TAB.
     let newline = inside.iter().position(|b| !b.is_ascii_whitespace() || *b == b'\n');
     if *open == b'{' && newline.is_some_and(|at| inside[at] == b'\n') {
         return Some(Beginning::Object);
@@ -62,17 +60,17 @@ pub fn beginning(start: &[u8]) -> Option<Beginning> {
     })
 }
 
-/// What the first entry of a list says about its dialect.
+/// The dialect of a list, as its first entry shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detected {
-    /// It can only be this one.
+    /// No other dialect is possible.
     Sure(Dialect),
-    /// Digits, a blank, and no partition: an entry without a partition of 2.3.4 and later, or a stray blank behind a
-    /// partition called `1` before. The releases must decide.
+    /// The entry has digits, a blank and no partition. Either it is of 2.3.4 or later and lacks its partition, or it is
+    /// older and has a stray blank after a partition called `1`. The release must decide.
     Unsure,
 }
 
-/// Tells the dialect of a line that has a TAB (`facts/dialects.md`, "Telling them apart").
+/// Detects the dialect of a line that has a TAB (`facts/dialects.md`, "Telling them apart").
 pub fn detect(line: &[u8]) -> Option<Detected> {
     let rest = &line[memchr(b'\t', line)? + 1..];
     let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
@@ -87,7 +85,7 @@ pub fn detect(line: &[u8]) -> Option<Detected> {
     })
 }
 
-/// A line that is no entry of the list's dialect, with what it looks like.
+/// Refuses a line that is not an entry of the list's dialect, and names the dialect that it has.
 pub fn stranger(line: &[u8], dialect: Dialect) -> Refusal {
     let kind = "line of another dialect";
     match detect(line) {
@@ -103,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_entry_tells() {
+    fn the_first_entry_decides() {
         for (line, found) in [
             ("user.eve\t1\teve\tlrs\t", Detected::Sure(Dialect::Bare)),
             ("user.eve\tdefault\teve\tlrs\t", Detected::Sure(Dialect::Bare)),

@@ -1,38 +1,38 @@
-//! What is to be changed in one entry: stretches of its bytes, each with what stands there instead.
+//! The changes of one entry: spans of its bytes, each with the bytes that replace it.
 //!
-//! Filters say what they mean (another partition, other rights), and here it becomes bytes of the entry's dialect.
-//! Everything else of the entry stays as it came.
+//! Filters name the field that changes (the partition, the rights). This module writes the new bytes in the entry's
+//! dialect. All other bytes of the entry stay as they were read.
 
 use crate::list::jansson as json;
 use crate::mailbox::acl::Pair;
 use crate::mailbox::entry::{Entry, Member, Span};
 
-/// The changes of one entry. Used again for every entry, so that nothing is allocated.
+/// The changes of one entry. The same buffers serve every entry, so no entry allocates.
 #[derive(Default, Debug)]
 pub struct Changes {
-    /// In the order of the entry's bytes.
+    /// Each span with its replacement in `text`, in the order of the entry's bytes.
     list: Vec<(Span, Span)>,
     text: Vec<u8>,
 }
 
 impl Changes {
-    /// Forgets the last entry's changes.
+    /// Removes the changes of the last entry.
     pub fn clear(&mut self) {
         self.list.clear();
         self.text.clear();
     }
 
-    /// Whether nothing is to be changed.
+    /// Returns true if the entry has no changes.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// Puts `with` where `span` stands. Changes do not overlap.
+    /// Replaces `span` by `with`. Changes must not overlap.
     pub fn replace(&mut self, span: Span, with: &[u8]) {
         self.replace_with(span, |text| text.extend_from_slice(with));
     }
 
-    /// The same with what `write` appends to the buffer that it is given.
+    /// Replaces `span` by the bytes that `write` appends to its buffer.
     pub fn replace_with(&mut self, span: Span, write: impl FnOnce(&mut Vec<u8>)) {
         let from = self.text.len();
         write(&mut self.text);
@@ -40,13 +40,13 @@ impl Changes {
         if self.list.last().is_none_or(|(before, _)| before.end() <= span.start()) {
             return self.list.push(change);
         }
-        // Members of JSON come in any order. What is put in before a stretch comes before what stands there instead.
-        let place = |(before, _): &(Span, Span)| (before.start(), before.end()) > (span.start(), span.end());
-        let after = self.list.iter().rev().take_while(|known| place(known)).count();
+        // JSON members come in any order. An insertion before a span sorts before the replacement of that span.
+        let sorts_after = |(before, _): &(Span, Span)| (before.start(), before.end()) > (span.start(), span.end());
+        let after = self.list.iter().rev().take_while(|known| sorts_after(known)).count();
         self.list.insert(self.list.len() - after, change);
     }
 
-    /// Another text for a value of the entry: `value` is the field in its values, `member` its name in JSON.
+    /// Sets a field: `value` is its span in the entry's values, `member` its member in JSON.
     fn put(&mut self, entry: &Entry<'_>, value: Span, member: Member, new: &[u8]) {
         match entry.members {
             None => self.replace(value, new),
@@ -57,22 +57,22 @@ impl Changes {
         }
     }
 
-    /// Another partition.
+    /// Sets the partition.
     pub fn put_partition(&mut self, entry: &Entry<'_>, new: &[u8]) {
         self.put(entry, entry.fields.partition, Member::Partition, new);
     }
 
-    /// Another server, of an entry that has one.
+    /// Sets the server, if the entry has one.
     pub fn put_server(&mut self, entry: &Entry<'_>, new: &[u8]) {
         if let Some(server) = entry.fields.server {
             self.put(entry, server, Member::Server, new);
         }
     }
 
-    /// Another value of a JSON member; one that is not there is added where `ctl_mboxlist -d` would print it, with the
-    /// white space that the entry's other members have.
+    /// Sets a JSON member. A missing member is added where `ctl_mboxlist -d` prints it, with the white space of the
+    /// entry's other members.
     pub fn put_member(&mut self, entry: &Entry<'_>, member: Member, new: &[u8]) {
-        // Of text nothing is a member.
+        // Entries of a text list have no members.
         if entry.members.is_some() {
             self.put(entry, Span::default(), member, new);
         }
@@ -89,14 +89,14 @@ impl Changes {
             json::encode(value, text);
         };
         let before = members.known[..member as usize].iter().rev().flatten().next();
-        let behind = members.known[member as usize..].iter().flatten().next();
+        let after = members.known[member as usize..].iter().flatten().next();
         if let Some(before) = before {
             self.replace_with(Span::new(before.value.end(), before.value.end()), |text| {
                 text.extend_from_slice(between);
                 write(text);
             });
-        } else if let Some(behind) = behind {
-            let at = behind.start as usize;
+        } else if let Some(after) = after {
+            let at = after.start as usize;
             self.replace_with(Span::new(at, at), |text| {
                 write(text);
                 text.extend_from_slice(between);
@@ -104,20 +104,20 @@ impl Changes {
         }
     }
 
-    /// How long an entry of `len` bytes becomes.
+    /// Returns the length of an entry of `len` bytes after the changes.
     pub fn length_of(&self, len: usize) -> usize {
         let delta = |span: &Span| span.end() - span.start();
         self.list.iter().fold(len, |len, (gone, new)| len - delta(gone) + delta(new))
     }
 
-    /// Appends `bytes` with the changes made.
+    /// Appends `bytes` with the changes applied.
     pub fn apply(&self, bytes: &[u8], out: &mut Vec<u8>) {
         let rest = self.apply_in(bytes, 0, 0, out);
         out.extend_from_slice(&bytes[rest..]);
     }
 
-    /// Appends what stands in `bytes` behind `from`, with the changes made to the entry that begins at `start`, up to the
-    /// last of them, and tells where that ends.
+    /// Appends `bytes` from the offset `from` to the end of the last change; `start` is the offset of the changed
+    /// entry. Returns the end of the last change, or `from` if there is none.
     pub fn apply_in(&self, bytes: &[u8], mut from: usize, start: usize, out: &mut Vec<u8>) -> usize {
         for (gone, new) in &self.list {
             out.extend_from_slice(&bytes[from..start + gone.start()]);
@@ -128,41 +128,41 @@ impl Changes {
     }
 }
 
-/// The changes of one ACL, pair by pair in order.
+/// The changes of one ACL, made pair by pair in order.
 pub struct AclChanges<'c, 'e> {
     changes: &'c mut Changes,
     entry: &'e Entry<'e>,
-    /// The number of the pair that is looked at.
+    /// The index of the current pair.
     index: usize,
-    /// Where the last pair that stays ends, in the bytes of a JSON entry.
+    /// The end of the last pair that stays, in the bytes of a JSON entry.
     kept: Option<usize>,
-    /// Where pairs that go begin, behind the last that stays.
+    /// The start of the first dropped pair after `kept`.
     gone: Option<usize>,
 }
 
 impl<'c, 'e> AclChanges<'c, 'e> {
-    /// Of `entry`, before its first pair.
+    /// Starts before the first pair of `entry`.
     pub fn new(entry: &'e Entry<'e>, changes: &'c mut Changes) -> AclChanges<'c, 'e> {
         AclChanges { changes, entry, index: 0, kept: None, gone: None }
     }
 
-    /// Goes on to the next pair; each stays unless it is dropped.
+    /// Keeps the current pair and moves to the next one.
     pub fn next(&mut self) {
-        if let Some((_, rights)) = self.place(self.index) {
+        if let Some((_, rights)) = self.spans(self.index) {
             self.kept = Some(rights.end());
             self.gone = None;
         }
         self.index += 1;
     }
 
-    /// Where pair `index` of a JSON entry stands.
-    fn place(&self, index: usize) -> Option<(Span, Span)> {
+    /// Returns the spans of identifier and rights of pair `index`; none in a text entry.
+    fn spans(&self, index: usize) -> Option<(Span, Span)> {
         self.entry.members.and_then(|members| members.pairs.get(index).copied())
     }
 
-    /// Other rights for this pair.
+    /// Sets the rights of the current pair.
     pub fn put_rights(&mut self, pair: &Pair<'_>, new: &[u8]) {
-        match self.place(self.index) {
+        match self.spans(self.index) {
             Some((_, rights)) => self.changes.replace_with(rights, |text| json::encode(new, text)),
             None => {
                 let start = self.entry.fields.acl.start() + pair.rights_start();
@@ -171,9 +171,9 @@ impl<'c, 'e> AclChanges<'c, 'e> {
         }
     }
 
-    /// Another identifier for this pair.
+    /// Sets the identifier of the current pair.
     pub fn put_identifier(&mut self, pair: &Pair<'_>, new: &[u8]) {
-        match self.place(self.index) {
+        match self.spans(self.index) {
             Some((identifier, _)) => self.changes.replace_with(identifier, |text| json::encode(new, text)),
             None => {
                 let start = self.entry.fields.acl.start() + pair.start;
@@ -182,17 +182,17 @@ impl<'c, 'e> AclChanges<'c, 'e> {
         }
     }
 
-    /// Takes this pair out and goes on to the next.
+    /// Drops the current pair and moves to the next one.
     pub fn drop_pair(&mut self, pair: &Pair<'_>) {
         let base = self.entry.fields.acl.start();
-        match (self.place(self.index), self.place(self.index + 1)) {
+        match (self.spans(self.index), self.spans(self.index + 1)) {
             (None, _) => self.changes.replace(Span::new(base + pair.start, base + pair.end()), b""),
-            // With the comma behind it, if another follows ...
+            // Drops the comma after the pair too, if another pair follows ...
             (Some((own, _)), Some((next, _))) => {
                 self.gone.get_or_insert(own.start());
                 self.changes.replace(Span::new(own.start(), next.start()), b"");
             }
-            // ... or else with that behind the last that stays.
+            // ... else the comma after the last pair that stays.
             (Some((own, rights)), None) => {
                 let first = *self.gone.get_or_insert(own.start());
                 if let Some(kept) = self.kept {
@@ -204,7 +204,7 @@ impl<'c, 'e> AclChanges<'c, 'e> {
         self.index += 1;
     }
 
-    /// Adds a pair behind all others; to be called after the last of them.
+    /// Adds a pair after all others. Call it after the last pair.
     pub fn add(&mut self, identifier: &[u8], rights: &[u8]) {
         let Some(members) = self.entry.members else {
             let end = self.entry.fields.acl.end();
@@ -217,7 +217,7 @@ impl<'c, 'e> AclChanges<'c, 'e> {
             return;
         };
         let Some(acl) = members.place(Member::Acl) else { return };
-        // Written like the pairs that are there, or else like the members.
+        // Uses the white space of the existing pairs, else that of the members.
         let bytes = self.entry.bytes;
         let between = match members.pairs.as_slice() {
             [one, other, ..] => &bytes[one.1.end()..other.0.start()],
@@ -228,7 +228,7 @@ impl<'c, 'e> AclChanges<'c, 'e> {
             Some((identifier, rights)) => &bytes[identifier.end()..rights.start()],
             None => members.colon.of(bytes),
         };
-        // Behind the opening brace, or behind the last pair.
+        // The place is after the last pair that stays, else after the opening brace.
         let (at, comma) = match self.kept {
             Some(kept) => (kept, true),
             None => (acl.value.start() + 1, false),
@@ -241,7 +241,7 @@ impl<'c, 'e> AclChanges<'c, 'e> {
             text.extend_from_slice(colon);
             json::encode(rights, text);
         });
-        // What comes next stands behind this one.
+        // The next added pair comes after this one.
         self.kept = Some(at);
     }
 }
@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changes_touch_only_their_stretch() {
+    fn changes_touch_only_their_spans() {
         let mut changes = Changes::default();
         changes.replace(Span::new(6, 7), b"");
         changes.replace(Span::new(0, 3), b"1");

@@ -1,8 +1,8 @@
-//! Holding a stream back, and questions that need the whole of a list.
+//! Holds a list back in a temporary file, and sorts its records to compare whole lists.
 //!
-//! A list of any size is held in a temporary file that has no name any more, so it is gone with the process, and is
-//! sorted in runs of bounded memory. (The well-kept crates for external sorting bound the number of records in memory,
-//! not their bytes, and allocate each; an entry may have eight megabytes.)
+//! The temporary file has no name, so it ends with the process. The sorter writes sorted runs to such a file and merges
+//! them, in bounded memory. (The maintained crates for external sorting limit the number of records in memory, not
+//! their bytes, and allocate each record. An entry may have eight megabytes.)
 
 use crate::list::error::Stop;
 use crate::mailbox::acl;
@@ -23,17 +23,17 @@ pub struct Held {
 }
 
 impl Held {
-    /// Makes room for a list, in `$TMPDIR`.
+    /// Creates the temporary file, in `$TMPDIR`.
     pub fn new() -> Result<Held, Stop> {
         Ok(Held { file: temporary()? })
     }
 
-    /// Where the list is to be written.
+    /// Returns a handle to write the list to.
     pub fn writer(&self) -> Result<File, Stop> {
         self.file.try_clone().map_err(|e| temporary_failed(&e))
     }
 
-    /// The list from its beginning, to be read.
+    /// Returns a handle to read the list from its beginning.
     pub fn reader(&mut self) -> Result<File, Stop> {
         self.file.seek(SeekFrom::Start(0)).map_err(|e| temporary_failed(&e))?;
         self.writer()
@@ -49,19 +49,19 @@ fn temporary_failed(error: &io::Error) -> Stop {
     Stop::io(format_args!("temporary file in {} (TMPDIR)", Name(dir.as_os_str().as_encoded_bytes())), error)
 }
 
-/// How many bytes of records are sorted in memory.
+/// The bytes of records that are sorted in memory.
 const ARENA: usize = 12 * 1024 * 1024;
 
-/// How much memory the runs share when they are read back.
+/// The memory in bytes that all runs share while they are merged.
 const MERGE: usize = 8 * 1024 * 1024;
 
-/// How much of a run is read at a time, at least.
+/// The smallest read buffer of a run in bytes.
 const ROOM: usize = 16 * 1024;
 
-/// Takes records in any order.
+/// Collects records in any order and sorts them by their bytes.
 pub struct Sorter {
     arena: Vec<u8>,
-    /// Where each record stands in the arena.
+    /// The start and length of each record in the arena.
     index: Vec<(u32, u32)>,
     spill: Option<BufWriter<File>>,
     spilled: u64,
@@ -77,7 +77,7 @@ impl Default for Sorter {
 }
 
 impl Sorter {
-    /// A sorter that keeps at most `limit` bytes of records in memory (and at least one record).
+    /// Returns a sorter that keeps at most `limit` bytes of records in memory, and at least one record.
     pub fn with_memory(limit: usize) -> Sorter {
         Sorter { arena: Vec::new(), index: Vec::new(), spill: None, spilled: 0, runs: Vec::new(), limit, longest: 0 }
     }
@@ -89,7 +89,7 @@ impl Sorter {
             self.spill()?;
         }
         self.longest = self.longest.max(record.len());
-        // The arena stays below the limit plus one record, far below 4 GiB.
+        // The arena is at most the limit plus one record, far below 4 GiB.
         self.index.push((self.arena.len() as u32, record.len() as u32));
         self.arena.extend_from_slice(record);
         Ok(())
@@ -113,7 +113,7 @@ impl Sorter {
         Ok(())
     }
 
-    /// Of each run one record and one buffer are in memory at a time, so runs are merged until what is left fits.
+    /// Merges runs until the rest fit in `MERGE` bytes. The last merge holds one record and one buffer of each run.
     fn merge_until_few(&mut self) -> Result<(), Stop> {
         let at_once = (MERGE / (self.longest + ROOM)).max(2);
         while self.runs.len() > at_once {
@@ -125,7 +125,7 @@ impl Sorter {
             let start = self.spilled;
             let mut records = part.read()?;
             while let Some(record) = records.advance()? {
-                // No record is longer than a line that is taken apart.
+                // A record is made of one entry, so its length fits in 32 bits.
                 let len = (record.len() as u32).to_le_bytes();
                 out.write_all(&len).and_then(|()| out.write_all(record)).map_err(|e| temporary_failed(&e))?;
                 self.spilled += record.len() as u64 + 4;
@@ -136,7 +136,7 @@ impl Sorter {
         Ok(())
     }
 
-    /// The records, to be read in order as often as wanted.
+    /// Sorts the records. The result can be read several times.
     pub fn sorted(mut self) -> Result<Sorted, Stop> {
         if self.spill.is_some() {
             self.spill()?;
@@ -157,7 +157,7 @@ fn sort_index(index: &mut [(u32, u32)], arena: &[u8]) {
     index.sort_unstable_by_key(|&(at, len)| &arena[at as usize..(at + len) as usize]);
 }
 
-/// Records in the order of their bytes.
+/// Records that are sorted by their bytes.
 pub struct Sorted {
     arena: Vec<u8>,
     index: Vec<(u32, u32)>,
@@ -166,7 +166,7 @@ pub struct Sorted {
 }
 
 impl Sorted {
-    /// Reads them from the beginning.
+    /// Starts a pass at the first record.
     pub fn read(&self) -> Result<Records<'_>, Stop> {
         let mut merge = BinaryHeap::new();
         let mut runs = Vec::new();
@@ -195,7 +195,7 @@ pub struct Records<'a> {
 }
 
 impl Records<'_> {
-    /// The record that [`Records::advance`] will give.
+    /// Returns the record that the next [`Records::advance`] returns.
     pub fn peek(&self) -> Option<&[u8]> {
         match self.sorted.file {
             Some(_) => self.merge.peek().map(|Reverse((record, _))| record.as_slice()),
@@ -205,7 +205,7 @@ impl Records<'_> {
         }
     }
 
-    /// The next record.
+    /// Returns the next record and moves past it.
     pub fn advance(&mut self) -> Result<Option<&[u8]>, Stop> {
         if self.sorted.file.is_none() {
             let Some(&(at, len)) = self.sorted.index.get(self.at) else { return Ok(None) };
@@ -262,8 +262,11 @@ impl Run<'_> {
     }
 }
 
-/// What of an entry is compared with another list, one byte string that sorts by mailbox and then by line:
-/// mailbox, NUL, line, file, NUL, place, NUL, type, NUL, uniqueid, NUL, ACL. No field of an entry has a NUL.
+/// Writes the record of an entry: the fields that are compared with another list, as one byte string that sorts by
+/// mailbox and then by line.
+///
+/// The format is mailbox, NUL, line (64 bits, big-endian), file, NUL, place, NUL, type, NUL, uniqueid, NUL, ACL. No
+/// field of an entry has a NUL.
 pub fn record_of(entry: &Entry<'_>, record: &mut Vec<u8>) {
     record.clear();
     record.extend_from_slice(entry.mailbox());
@@ -275,16 +278,17 @@ pub fn record_of(entry: &Entry<'_>, record: &mut Vec<u8>) {
         record.extend_from_slice(server);
         record.push(b'!');
     }
-    // What text calls NULL has no member in JSON.
+    // A partition that text prints as NULL has no member in JSON.
     if matches!(entry.kind(), Kind::Mailbox | Kind::Remote) || entry.partition() != partition::NULL {
         record.extend_from_slice(entry.partition());
     }
     record.push(0);
-    if let Some((told, mbtype)) = entry.fields.mbtype
-        // In the server's own order of letters.
-        && (entry.dialect != Dialect::Json || mbtype.write_letters(record).is_none())
-    {
-        record.extend_from_slice(told.of(entry.values));
+    if let Some((field, mbtype)) = entry.fields.mbtype {
+        // Writes JSON letters in the server's order, so that equal types have equal bytes.
+        let written = entry.dialect == Dialect::Json && mbtype.write_letters(record).is_some();
+        if !written {
+            record.extend_from_slice(field.of(entry.values));
+        }
     }
     record.push(0);
     record.extend_from_slice(entry.member(Member::Uniqueid).unwrap_or_default());
@@ -292,58 +296,59 @@ pub fn record_of(entry: &Entry<'_>, record: &mut Vec<u8>) {
     record.extend_from_slice(entry.acl());
 }
 
-/// What an mbtype field says: digits in text, letters in JSON.
+/// Parses an mbtype field: digits in text, letters in JSON.
 fn mbtype_of(field: &[u8]) -> Option<Mbtype> {
     Mbtype::parse(field).or_else(|| Mbtype::of_letters(field).filter(|_| !field.is_empty()))
 }
 
-/// Whether two mbtype fields say the same. Text has no word for where a directory is.
+/// Returns true if two mbtype fields mean the same type. Between text and JSON the letter `l` is ignored, because text
+/// has nothing for it.
 pub fn same_mbtype(one: &[u8], other: &[u8]) -> bool {
     let text = |field: &[u8]| field.first().is_some_and(u8::is_ascii_digit);
     let gone = if text(one) == text(other) { Mbtype::EMAIL } else { Mbtype::LEGACY };
     one == other || mbtype_of(one).map(|t| t.without(gone)) == mbtype_of(other).map(|t| t.without(gone))
 }
 
-/// Whether two ACLs have the same identifiers with the same rights: a server may keep them in another order.
+/// Returns true if two ACLs have the same pairs. Their order does not matter: a server may store them in another one.
 pub fn same_acl(one: &[u8], other: &[u8]) -> bool {
     let in_order = |acl: &[u8]| {
         let mut pairs: Vec<(Vec<u8>, Vec<u8>)> =
             acl::pairs(acl).map(|pair| (pair.identifier.to_vec(), pair.rights.to_vec())).collect();
         let rest = acl::pairs(acl).last().map_or(0, |pair| pair.end());
-        // An identifier twice has the rights of both, in any order.
+        // Sorts by the rights too: an identifier that occurs twice has the rights of both pairs, in any order.
         pairs.sort();
         (pairs, acl[rest..].to_vec())
     };
     one == other || in_order(one) == in_order(other)
 }
 
-/// A record, taken apart.
+/// A parsed record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept<'a> {
     /// The mailbox.
     pub mailbox: &'a [u8],
-    /// The physical line on which it stood.
+    /// The physical line of the entry.
     pub line: u64,
-    /// And the file.
+    /// The file of the entry.
     pub file: &'a [u8],
     /// `partition` or `server!partition`.
     pub place: &'a [u8],
-    /// The mbtype as it stood; empty in lists without types.
+    /// The mbtype as the list has it (JSON letters in the server's order); empty in lists without types.
     pub mbtype: &'a [u8],
-    /// The uniqueid; empty where there is none.
+    /// The uniqueid; empty if the entry has none.
     pub uniqueid: &'a [u8],
-    /// The ACL as it stood.
+    /// The ACL as the list has it.
     pub acl: &'a [u8],
 }
 
 impl Kept<'_> {
-    /// Whether it is a mailbox, here or on another server, and no tombstone or intermediate.
+    /// Returns true for a mailbox on this or another server, false for a tombstone or an intermediate.
     pub fn is_mailbox(&self) -> bool {
         mbtype_of(self.mbtype).is_none_or(|mbtype| !mbtype.has(Mbtype::DELETED) && !mbtype.has(Mbtype::INTERMEDIATE))
     }
 }
 
-/// Takes a record of [`record_of`] apart.
+/// Parses a record of [`record_of`].
 pub fn kept(record: &[u8]) -> Kept<'_> {
     let cut = |bytes: &[u8]| memchr::memchr(0, bytes).unwrap_or(bytes.len());
     let (mailbox, rest) = record.split_at(cut(record));
@@ -365,7 +370,7 @@ mod tests {
 
     #[test]
     fn sorted_in_memory_or_not_is_the_same() -> Result<(), Stop> {
-        // A fixed walk over the numbers below 10,007, each once, with records of very different lengths.
+        // The numbers below 10,007 in a fixed order, each once, with records of very different lengths.
         let records: Vec<Vec<u8>> = (0..10_007_u64)
             .map(|i| {
                 let n = i * 4_321 % 10_007;

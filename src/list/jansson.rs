@@ -1,23 +1,23 @@
-//! JSON as jansson reads and writes it, which is what `ctl_mboxlist` of 3.6 and later speaks (`facts/json.md`).
+//! JSON as jansson reads and writes it: the JSON of `ctl_mboxlist` of 3.6 and later (`facts/json.md`).
 //!
-//! Only spans are found: nothing is built, nothing is copied but the text of single strings. What jansson refuses is
-//! refused here too, because the loader then refuses the whole file, and exits 0.
+//! The scanner finds spans. It builds no tree, and copies only the text of single strings. It refuses all that jansson
+//! refuses, because the loader then refuses the whole file, and exits 0.
 
 use crate::mailbox::text::Name;
 
-/// Why no more of a JSON text can be read.
+/// The reasons that end the reading of a JSON text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Snag {
-    /// What is there is right so far, and ends in the middle.
+    /// The text has no error, but ends in the middle of a value.
     Incomplete,
-    /// Something is wrong at this byte.
+    /// The byte at this offset is wrong; the words say why.
     Wrong(usize, &'static str),
 }
 
-/// What kind of value stands somewhere.
+/// The types of JSON values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// A string; whether it has escapes.
+    /// A string; true if it has escapes.
     String(bool),
     /// An object.
     Object,
@@ -27,18 +27,18 @@ pub enum Value {
     Other,
 }
 
-/// How deep values may be nested inside an entry: jansson takes 2,048 levels, of which two are the list and the entry.
+/// The levels of nested values that an entry may have. jansson accepts 2,048; the list and the entry are two of them.
 const DEPTH: usize = 2046;
 
-/// A place in a JSON text from which on it is read.
+/// A position in a JSON text, and the functions that read on from it.
 #[derive(Clone, Copy, Debug)]
 pub struct Scan<'a> {
     bytes: &'a [u8],
-    /// The next byte to be read.
+    /// The offset of the next byte to read.
     pub at: usize,
 }
 
-/// What a byte is inside a string.
+/// The meaning of a byte inside a string.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     Plain,
@@ -62,12 +62,12 @@ const fn classes() -> [Class; 256] {
 static CLASSES: [Class; 256] = classes();
 
 impl<'a> Scan<'a> {
-    /// From `at` on.
+    /// Starts at the offset `at`.
     pub fn new(bytes: &'a [u8], at: usize) -> Scan<'a> {
         Scan { bytes, at }
     }
 
-    /// The next byte that is no white space, which stays to be read.
+    /// Skips white space and returns the next byte, without reading it.
     pub fn peek(&mut self) -> Result<u8, Snag> {
         loop {
             match self.bytes.get(self.at) {
@@ -78,7 +78,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Reads past `byte`, white space before it included.
+    /// Skips white space and reads `byte`. If another byte is there, `what` is the error.
     pub fn expect(&mut self, byte: u8, what: &'static str) -> Result<(), Snag> {
         match self.peek()? == byte {
             true => {
@@ -89,10 +89,10 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Reads past a string that begins here. True if it has escapes.
+    /// Skips a string. Returns true if it has escapes.
     pub fn string(&mut self) -> Result<bool, Snag> {
         if self.peek()? != b'"' {
-            return Err(Snag::Wrong(self.at, "no string where one must be"));
+            return Err(Snag::Wrong(self.at, "a string was expected"));
         }
         self.at += 1;
         let mut escaped = false;
@@ -142,7 +142,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// The number of an escape `\uXXXX` at `at`.
+    /// Returns the number of the escape `\uXXXX` at the offset `at`.
     fn unit(&self, at: usize) -> Result<u32, Snag> {
         let text = self.bytes.get(at..).unwrap_or_default();
         let text = &text[..text.len().min(6)];
@@ -157,7 +157,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Reads past a value of any kind.
+    /// Skips a value of any type.
     pub fn value(&mut self) -> Result<Value, Snag> {
         match self.peek()? {
             b'"' => self.string().map(Value::String),
@@ -167,12 +167,13 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Reads past an object or array. What is open is kept in a list of its own, so that no text can use up the stack.
+    /// Skips an object or array. Keeps the open brackets in an array of its own, so that no text can overflow the
+    /// stack.
     fn nested(&mut self) -> Result<(), Snag> {
         let mut open = [0_u8; DEPTH];
         let mut depth = 0;
         loop {
-            // A value is to begin here.
+            // A value must begin here.
             let byte = self.peek()?;
             let mut ends = false;
             match byte {
@@ -196,7 +197,7 @@ impl<'a> Scan<'a> {
                 b'"' => drop(self.string()?),
                 _ => self.word()?,
             }
-            // A value has ended, and with it maybe what it stands in.
+            // A value has ended. The object or array around it may end here too.
             loop {
                 if ends {
                     self.at += 1;
@@ -213,23 +214,23 @@ impl<'a> Scan<'a> {
                         break;
                     }
                     byte if byte == close => ends = true,
-                    _ => return Err(Snag::Wrong(self.at, "neither a comma nor an end behind a value")),
+                    _ => return Err(Snag::Wrong(self.at, "neither a comma nor an end after a value")),
                 }
             }
         }
     }
 
-    /// Reads past `"name":`.
+    /// Skips `"name":`.
     fn member_name(&mut self) -> Result<(), Snag> {
         self.string()?;
-        self.expect(b':', "no colon behind a member's name")
+        self.expect(b':', "no colon after a member's name")
     }
 
-    /// Reads past a number, `true`, `false` or `null`.
+    /// Skips a number, `true`, `false` or `null`.
     fn word(&mut self) -> Result<(), Snag> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let ends = |byte: &u8| !(byte.is_ascii_alphanumeric() || b"+-.".contains(byte));
-        // The end of what was read may be in the middle of it.
+        // The text may end in the middle of the word.
         let Some(len) = rest.iter().position(ends) else { return Err(Snag::Incomplete) };
         let word = &rest[..len];
         match matches!(word, b"true" | b"false" | b"null") || is_number(word) {
@@ -237,7 +238,7 @@ impl<'a> Scan<'a> {
                 self.at += len;
                 Ok(())
             }
-            false => Err(Snag::Wrong(self.at, "something that is no JSON value")),
+            false => Err(Snag::Wrong(self.at, "not a JSON value")),
         }
     }
 }
@@ -264,10 +265,10 @@ fn is_number(word: &[u8]) -> bool {
             return false;
         }
     } else if text.is_empty() && word.len() == word.iter().filter(|b| b.is_ascii_digit() || **b == b'-').count() {
-        // jansson keeps whole numbers in 64 bits, and dies of larger ones ...
+        // jansson stores integers in 64 bits and refuses larger ones ...
         return std::str::from_utf8(word).is_ok_and(|word| word.parse::<i64>().is_ok());
     }
-    // ... and others in doubles.
+    // ... and stores other numbers in doubles.
     text.is_empty() && std::str::from_utf8(word).is_ok_and(|word| word.parse::<f64>().is_ok_and(f64::is_finite))
 }
 
@@ -275,7 +276,7 @@ fn hexadecimal(digits: &[u8]) -> u32 {
     digits.iter().fold(0, |n, digit| n << 4 | char::from(*digit).to_digit(16).unwrap_or(0))
 }
 
-/// Appends the text of a string that [`Scan::string`] has read, given without its quotes.
+/// Appends the decoded text of a string. `raw` is a string that [`Scan::string`] has read, without its quotes.
 pub fn decode(raw: &[u8], out: &mut Vec<u8>) {
     let mut rest = raw;
     while let Some(at) = memchr::memchr(b'\\', rest) {
@@ -298,7 +299,7 @@ pub fn decode(raw: &[u8], out: &mut Vec<u8>) {
                     code = 0x10000 + ((code - 0xd800) << 10) + (low & 0x3ff);
                 }
                 let mut utf8 = [0; 4];
-                // What was read is a whole code point, never a half.
+                // The scanner has refused half surrogate pairs, so the code is a whole code point.
                 let text = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
                 out.extend_from_slice(text.encode_utf8(&mut utf8).as_bytes());
             }
@@ -308,24 +309,24 @@ pub fn decode(raw: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(rest);
 }
 
-/// Whether every part of a line of text can stand between quotes as it is: printable ASCII and TABs, no `"` and no `\`.
+/// Returns true if no field of a text line needs an escape in JSON: printable ASCII and TABs, no `"` and no `\`.
 pub fn is_plain(line: &[u8]) -> bool {
-    // Without an end in the middle it is done 16 bytes at a time.
+    // Has no early exit, so that the compiler can test 16 bytes at a time.
     line.iter()
         .fold(true, |plain, byte| plain & (matches!(byte, b' '..=b'~' | b'\t') & (*byte != b'"') & (*byte != b'\\')))
 }
 
-/// Appends a string with its quotes that is known to need nothing more ([`is_plain`]).
+/// Appends a string in quotes, without escapes. It must need none ([`is_plain`]).
 pub fn quote(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     out.extend_from_slice(text);
     out.push(b'"');
 }
 
-/// Appends a string with its quotes, escaped as jansson does: `"`, `\` and control characters, `/` and DEL not
-/// (`facts/json.md`). The text is UTF-8; see [`why_not_utf8`].
+/// Appends a string in quotes, escaped as jansson does: `"`, `\` and control characters, but not `/` and DEL
+/// (`facts/json.md`). The text must be UTF-8 ([`why_not_utf8`]).
 pub fn encode(text: &[u8], out: &mut Vec<u8>) {
-    // Almost nothing needs more than its quotes.
+    // Most strings need only their quotes.
     out.reserve(text.len() + 2);
     out.push(b'"');
     let mut rest = text;
@@ -346,13 +347,14 @@ pub fn encode(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Why JSON cannot hold this text, if it cannot: jansson writes nothing at all instead, and Cyrus does not notice.
+/// Returns the reason why JSON cannot hold this text, if there is one. jansson writes nothing for such a text, and
+/// Cyrus does not notice.
 pub fn why_not_utf8(text: &[u8]) -> Option<String> {
     match std::str::from_utf8(text) {
         Ok(_) => None,
         Err(e) => {
             let byte = text.get(e.valid_up_to()).copied().unwrap_or_default();
-            Some(format!("byte \\x{byte:02x} in {} is not UTF-8, which JSON must be", Name(text)))
+            Some(format!("byte \\x{byte:02x} in {} is not UTF-8, but JSON must be", Name(text)))
         }
     }
 }
@@ -411,13 +413,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_plain_is_quoted_as_it_is_encoded() {
+    fn plain_text_is_quoted_as_it_is_encoded() {
         for byte in 0..=255 {
             let line = [b"a\tb".as_slice(), &[byte], b"c"].concat();
             let (mut quoted, mut encoded) = (Vec::new(), Vec::new());
             quote(&line[3..], &mut quoted);
             encode(&line[3..], &mut encoded);
-            // A TAB ends a part of a line and is never in one; DEL and 8 bits are not plain, and stay as they are.
+            // A TAB ends a field and is never inside one. DEL and bytes above it are not plain, and are not escaped.
             assert_eq!(is_plain(&line), (b' '..=b'~').contains(&byte) && quoted == encoded || byte == b'\t', "{byte}");
         }
     }

@@ -1,14 +1,14 @@
-//! What is no list at all, and is fed to the filters all the same.
+//! Recognises input that is not a mailbox list: gzip, a database, UTF-16, mbox.
 
 use memchr::{memchr, memchr2};
 
-/// Whether the first bytes of a file are enough for [`foreign`], so that its answer does not hang on how many of them came
-/// at a time.
+/// Returns true if the first bytes of a file are enough for [`foreign`]. With fewer bytes its answer could depend on
+/// the size of the first read.
 pub fn are_enough(start: &[u8]) -> bool {
     start.len() >= 16 && memchr2(b'\t', b'\n', start).is_some()
 }
 
-/// What a file is that is no list at all, and what to do with it.
+/// Returns the kind of a file that is not a list, and what to do with it. `start` is the beginning of the file.
 pub fn foreign(start: &[u8]) -> Option<&'static str> {
     let database = "a Cyrus database: `ctl_mboxlist -d -f FILE` of the server that wrote it prints the list";
     let berkeley =
@@ -23,13 +23,13 @@ pub fn foreign(start: &[u8]) -> Option<&'static str> {
         [0xa1, 0x02, 0x8b, 0x0d, ..] => database,
         _ if start.get(12..16).is_some_and(berkeley) => database,
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
-            "UTF-16, as an editor writes it: `iconv -f UTF-16 -t UTF-8` turns it back"
+            "UTF-16, maybe saved by an editor: `iconv -f UTF-16 -t UTF-8` converts it back"
         }
-        // No mailbox has such a name and no TAB.
+        // Every line of a list has a TAB, so a first line `From ...` without one is mail.
         _ if start.starts_with(b"From ")
             && memchr(b'\t', start).is_none_or(|tab| memchr(b'\n', &start[..tab]).is_some()) =>
         {
-            "mail in mbox format: what `ctl_mboxlist -d` prints is wanted"
+            "mail in mbox format, not a mailbox list: `ctl_mboxlist -d` prints the list"
         }
         _ => return None,
     })
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_list() {
+    fn input_that_is_not_a_list() {
         for (start, what) in [
             (&b"\x1f\x8b\x08"[..], "gzip"),
             (b"\xa1\x02\x8b\x0dskiplist file\0", "ctl_mboxlist -d"),
