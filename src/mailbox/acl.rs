@@ -1,8 +1,8 @@
-//! Rights and identifiers, read exactly as the servers themselves read them.
+//! Rights and identifiers, read exactly as servers read them.
 //!
 //! An ACL is `identifier TAB rights TAB` for each pair. RFC 2086 had the rights `c` (create) and `d` (delete); RFC 4314
-//! split them into k, x, t and e. Every release since 2.3.1 still reads `c` and `d`, as macros, and what they stand for
-//! depends on the release and on `deleteright` of imapd.conf (`lib/acl.c`, `lib/acl_afs.c`; `facts/acl.md` 0 to 3).
+//! split them into k, x, t and e. Every release since 2.3.1 still reads `c` and `d`, as macros. Their members depend on
+//! the release and on `deleteright` of imapd.conf (`lib/acl.c`, `lib/acl_afs.c`; `facts/acl.md` 0 to 3).
 
 use crate::release::Era;
 
@@ -36,7 +36,7 @@ const fn letter_bits() -> [u32; 256] {
     table
 }
 
-/// Bits for the macros, which never leave this module.
+/// Bits of the macros. They never leave this module.
 const C: u32 = 1 << 30;
 const D: u32 = 1 << 31;
 const K: u32 = bit(b'k');
@@ -45,11 +45,11 @@ const T: u32 = bit(b't');
 const E: u32 = bit(b'e');
 const N: u32 = bit(b'n');
 
-/// Rights to do what earlier releases cannot do at all, so that nobody loses anything where they are ignored: `n`
-/// annotates messages. RFC 4314 has none of them.
+/// Rights for actions that earlier releases do not have: no user loses anything where they are ignored. `n` is the
+/// right to annotate messages. No right of RFC 4314 is one of them.
 const NOVEL: u32 = N;
 
-/// The letters that servers of this era ignore.
+/// Returns the letters that servers of this era ignore.
 const fn inert(era: Era) -> u32 {
     match era {
         Era::Rfc2086 => K | X | T | E | N,
@@ -60,39 +60,39 @@ const fn inert(era: Era) -> u32 {
 
 static LETTERS: [u32; 256] = letter_bits();
 
-/// How one server reads rights: its era and its `deleteright`.
+/// The settings of one server that decide how it reads rights: its era and its `deleteright`.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader {
     era: Era,
     deleteright: u8,
 }
 
-/// A rights string as a server reads it.
+/// The meaning of a rights string on one server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
-    /// What the string grants, as explicit rights.
+    /// The rights that the string grants, without macros.
     pub rights: Rights,
-    /// Whether something in it stands for more than itself, so that its meaning hangs on the reader: a macro, or the
-    /// letter of `deleteright`.
+    /// True if the meaning depends on the server: the string has a macro (`c`, `d`), or the letter of `deleteright`
+    /// adds the right `x`.
     pub has_macro: bool,
-    /// The letters in it that this server ignores and a later one does not.
+    /// The letters in it that this server ignores and a later one reads.
     pub inert: Rights,
-    /// Whether a letter stands in it that no release knows.
+    /// True if it has a letter that no release knows.
     pub has_unknown: bool,
 }
 
 impl Reader {
-    /// A server that knows every letter, to read what has no macros in it.
+    /// Returns a reader that knows every letter, for strings without macros.
     pub fn of_explicit() -> Reader {
         Reader::new(Era::LATEST, b'c')
     }
 
-    /// A server of `era` with this `deleteright` (a letter; every release's default is `c`).
+    /// Returns a reader for servers of `era` with this `deleteright` (a letter; the default of every release is `c`).
     pub fn new(era: Era, deleteright: u8) -> Reader {
         Reader { era, deleteright }
     }
 
-    /// Reads one rights string. Order and repetition do not matter, unknown letters grant nothing.
+    /// Reads one rights string. Order and repetition do not matter. Unknown letters grant nothing.
     pub fn read(&self, rights: &[u8]) -> Reading {
         let mut found = 0;
         let mut has_unknown = false;
@@ -102,27 +102,27 @@ impl Reader {
             found |= bits;
         }
         let inert = inert(self.era);
-        let alive = found & !inert;
+        let effective = found & !inert;
         let deleteright = LETTERS[usize::from(self.deleteright)] & !inert;
-        let mut granted = alive & !(C | D);
+        let mut granted = effective & !(C | D);
         let (mut create, mut delete) = (K, T | E);
         let mut implied = false;
         match deleteright {
             C => create |= X,
             D => delete |= X,
             // "x outright for any other letter": lib/acl.c of 2.3.19, lines 93 to 99.
-            other if alive & other != 0 => {
-                implied = alive & X == 0;
+            other if effective & other != 0 => {
+                implied = effective & X == 0;
                 granted |= X;
             }
             _ => {}
         }
         let always = self.era.macros_always_add();
         let before = granted;
-        if alive & C != 0 && (always || before & create == 0) {
+        if effective & C != 0 && (always || before & create == 0) {
             granted |= create;
         }
-        if alive & D != 0 && (always || before & delete == 0) {
+        if effective & D != 0 && (always || before & delete == 0) {
             granted |= delete;
         }
         Reading {
@@ -135,7 +135,7 @@ impl Reader {
 }
 
 impl Rights {
-    /// None at all.
+    /// No rights.
     pub const NONE: Rights = Rights(0);
 
     /// Appends the letters in canonical order, without macros.
@@ -148,29 +148,29 @@ impl Rights {
         }
     }
 
-    /// The rights of either.
+    /// Returns the rights that are in either set.
     pub fn union(self, other: Rights) -> Rights {
         Rights(self.0 | other.0)
     }
 
-    /// The rights of this that `other` lacks.
+    /// Returns the rights that `other` lacks.
     pub fn without(self, other: Rights) -> Rights {
         Rights(self.0 & !other.0)
     }
 
-    /// Whether every right of `other` is here.
+    /// Returns true if this set has every right of `other`.
     pub fn includes(self, other: Rights) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Those of them to do what earlier releases cannot do at all.
+    /// Returns the rights for actions that earlier releases do not have.
     pub fn novel(self) -> Rights {
         Rights(self.0 & NOVEL)
     }
 }
 
-/// Rights that a user typed: only letters that some release knows, and no macro, whose meaning would hang on the
-/// server.
+/// Parses rights from the command line. Accepts only letters that some release knows, and no macro, whose meaning would
+/// depend on the server.
 pub fn typed_rights(text: &[u8]) -> Option<Rights> {
     let mut found = 0;
     for &letter in text {
@@ -182,13 +182,14 @@ pub fn typed_rights(text: &[u8]) -> Option<Rights> {
     (found != 0).then_some(Rights(found))
 }
 
-/// Whether this is a rights string that some server could have written.
+/// Returns true if some server could have written this rights string.
 pub fn are_letters(rights: &[u8]) -> bool {
     !rights.is_empty() && rights.iter().all(|letter| LETTERS[usize::from(*letter)] != 0)
 }
 
-/// Whether an ACL consists of pairs, each part closed by a TAB. What is not closed counts on 2.5 and later, which mend
-/// it when they load it, and is ignored by 2.2 to 2.4 (`facts/acl.md` 4, "Trailing tab").
+/// Returns true if an ACL consists of pairs, and a TAB ends each identifier and each rights string. A last part without
+/// its TAB is completed by 2.5 and later when they load it, and ignored by 2.2 to 2.4 (`facts/acl.md` 4, "Trailing
+/// tab").
 pub fn is_closed(acl: &[u8]) -> bool {
     match acl.last() {
         None => true,
@@ -197,33 +198,33 @@ pub fn is_closed(acl: &[u8]) -> bool {
     }
 }
 
-/// One identifier with its rights, and where in the ACL they stand.
+/// One identifier with its rights, and their offset in the ACL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pair<'a> {
     /// The identifier; a negative one begins with `-`.
     pub identifier: &'a [u8],
-    /// The rights string as it stands.
+    /// The rights string as the ACL has it.
     pub rights: &'a [u8],
-    /// Where the identifier begins in the ACL.
+    /// The offset of the identifier in the ACL.
     pub start: usize,
 }
 
 impl Pair<'_> {
-    /// Where the rights begin in the ACL.
+    /// Returns the offset of the rights in the ACL.
     pub fn rights_start(&self) -> usize {
         self.start + self.identifier.len() + 1
     }
 
-    /// Where the next pair begins.
+    /// Returns the offset of the next pair.
     pub fn end(&self) -> usize {
         self.rights_start() + self.rights.len() + 1
     }
 }
 
-/// The closed pairs of an ACL, as the servers walk it: a part without both TABs ends the walk.
+/// Returns the closed pairs of an ACL, as servers read it: a pair without both TABs ends it.
 pub fn pairs(acl: &[u8]) -> impl Iterator<Item = Pair<'_>> {
     let mut start = 0;
-    // Both are a few bytes: a search that sets itself up costs more than the look.
+    // Identifiers and rights are short: for them a plain loop is faster than memchr.
     let part = |rest: &[u8]| rest.iter().position(|b| *b == b'\t');
     std::iter::from_fn(move || {
         let rest = &acl[start..];
@@ -236,10 +237,10 @@ pub fn pairs(acl: &[u8]) -> impl Iterator<Item = Pair<'_>> {
     })
 }
 
-/// An identifier that stands twice in an ACL.
+/// Returns an identifier that occurs twice in an ACL.
 pub fn twice(acl: &[u8]) -> Option<&[u8]> {
     let identifiers = || pairs(acl).map(|pair| pair.identifier);
-    // Most ACLs have one to three.
+    // Most ACLs have one to three identifiers.
     let mut few: [&[u8]; 16] = [b""; 16];
     let mut count = 0;
     for identifier in identifiers() {
@@ -258,25 +259,26 @@ pub fn twice(acl: &[u8]) -> Option<&[u8]> {
     sorted.windows(2).find(|two| two[0] == two[1]).map(|two| two[0])
 }
 
-/// The last few rights strings that nothing is to be said of, and what becomes of each: nothing, if it stays.
+/// A cache of the last rights strings that need no message, each with its new string, which is empty if the old one
+/// stays.
 #[derive(Debug, Default)]
 pub struct Known {
     strings: [(Vec<u8>, Vec<u8>); 8],
-    /// The one that is forgotten next.
+    /// The index of the pair that is replaced next.
     oldest: usize,
 }
 
 impl Known {
-    /// What becomes of `rights`, if they are among the last that were put.
+    /// Returns the new string for `rights`, if the cache has them.
     pub fn get(&self, rights: &[u8]) -> Option<&[u8]> {
-        // No string at all is not remembered, and stands where none was put yet.
+        // An empty string marks an unused pair.
         let known = self.strings.iter().find(|(old, _)| old == rights && !rights.is_empty());
         known.map(|(_, new)| new.as_slice())
     }
 
-    /// Remembers that `rights` become `new`.
+    /// Stores that `rights` become `new`.
     pub fn put(&mut self, rights: &[u8], new: &[u8]) {
-        // No server writes longer ones, and memory is not to hang on what is in the list. The place is always there.
+        // No server writes strings of more than 32 letters. The limit keeps memory constant for any list.
         let Some((old, becomes)) = self.strings.get_mut(self.oldest).filter(|_| rights.len() <= 32) else { return };
         old.clear();
         old.extend_from_slice(rights);
@@ -300,7 +302,7 @@ mod tests {
     fn rfc2086_servers_know_no_letters_of_rfc4314() {
         assert_eq!(explicit(Era::Rfc2086, b'c', "lrswipcda"), "lrswipkxtea");
         assert_eq!(explicit(Era::Rfc2086, b'c', "lrskxten"), "lrs");
-        // Measured on 2.2.13 (`facts/migration.md` a): the old server's deleteright says who may delete.
+        // Measured on 2.2.13 (`facts/migration.md` a): the old server's deleteright decides who may delete.
         assert_eq!(explicit(Era::Rfc2086, b'd', "c"), "k");
         assert_eq!(explicit(Era::Rfc2086, b'd', "d"), "xte");
         assert_eq!(explicit(Era::Rfc2086, b'a', "a"), "xa");

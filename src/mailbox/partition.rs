@@ -1,21 +1,21 @@
-//! Partition names, as imapd.conf can declare them.
+//! Partition names that imapd.conf can declare.
 
-/// The longest partition name that any loader takes (`MAX_PARTITION_LEN` 64; undump refuses 64 and more).
+/// The longest partition name in bytes that a loader accepts (`MAX_PARTITION_LEN` is 64; undump refuses 64 and more).
 pub const MAX_LEN: usize = 63;
 
-/// What text dumps of 2.5 to 3.5 print where a tombstone or an intermediate has no partition: C's `%s` of a NULL.
+/// The text that dumps of 2.5 to 3.5 print for a tombstone or an intermediate without a partition: C's `%s` of a NULL.
 pub const NULL: &[u8] = b"(null)";
 
-/// Whether imapd.conf can declare a partition of this name: `[a-z0-9_-]`, 1 to 63 bytes. Option names are folded to
-/// lower case and looked up as they stand, so a partition with an upper-case letter is never found
-/// (`facts/layout.md` 3).
+/// Returns true if imapd.conf can declare a partition of this name: `[a-z0-9_-]`, 1 to 63 bytes. The server folds
+/// option names to lower case, but not the name that it looks up, so it never finds a partition with an upper-case
+/// letter (`facts/layout.md` 3).
 pub fn can_be_declared(name: &[u8]) -> bool {
     (1..=MAX_LEN).contains(&name.len()) && name.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
 }
 
-/// Whether the place of an entry that has no `!` can only be a server: host names may have dots, partitions may not.
+/// Returns true if a place without `!` can only be a server: host names may have dots, partitions may not.
 pub fn must_be_server(place: &[u8]) -> bool {
-    // Places are a few bytes: a search that sets itself up costs more than the look.
+    // Places are short: for them a plain loop is faster than memchr.
     place.iter().any(|b| matches!(b, b'.'))
 }
 

@@ -1,24 +1,24 @@
-//! Why one entry does not go on, and where it was read.
+//! The reason why one entry is refused, and the line where it was read.
 
 use std::fmt;
 
-/// Why one entry is not let through. Those of one `kind` are alike: after twenty the rest are
-/// counted, whatever their `detail`.
+/// The reason why one entry is refused. Messages are counted by `kind`: after twenty of one kind, only the number of
+/// the rest is printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// What is wrong, the same words for all that are alike.
+    /// The error, in the same words for all entries that have it.
     pub kind: &'static str,
-    /// What in this entry, and what to do about it; empty or beginning with a blank.
+    /// The part of this entry that is wrong, and what to do; empty, or beginning with a blank.
     pub detail: String,
 }
 
 impl Refusal {
-    /// A refusal that needs no more words than its kind.
+    /// Returns a refusal without a detail.
     pub fn new(kind: &'static str) -> Refusal {
         Refusal { kind, detail: String::new() }
     }
 
-    /// A refusal with what it found, in brackets behind its kind.
+    /// Returns a refusal with a detail, which is shown in brackets after its kind.
     pub fn with(kind: &'static str, detail: impl fmt::Display) -> Refusal {
         Refusal { kind, detail: format!(" ({detail})") }
     }
@@ -30,7 +30,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Where something was found: a file (`stdin` for the standard input) and its physical line.
+/// The place of an entry or a finding: a file (`stdin` for standard input) and its physical line.
 #[derive(Clone, Copy, Debug)]
 pub struct At<'a> {
     /// The file's name as the user gave it.
