@@ -1,4 +1,4 @@
-//! The `main` that all six share: options, work, closing line, exit status.
+//! The `main` of all six filters: options, work, closing line, exit status.
 
 use crate::list::error::Stop;
 use crate::list::seal;
@@ -13,10 +13,10 @@ use rustix::process::{Resource, Rlimit};
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-/// The whole of a filter's `main`: its options, its work, its closing line and its exit status.
+/// Runs a filter: reads its options, does its work, prints its closing line and returns its exit status.
 ///
-/// What goes wrong before the first entry (a wrong option, a missing file) goes down the pipe as an abort mark too, but
-/// not to a terminal, where the message is enough.
+/// An error before the first entry (a wrong option, a missing file) also writes an abort mark to a pipe or file. A
+/// terminal gets only the message.
 pub fn main_of<O: Parser>(
     tool: &'static str,
     common: fn(&O) -> &Common,
@@ -36,7 +36,7 @@ pub fn main_of<O: Parser>(
         Ok(options) => options,
         Err(error) => {
             let mut report = Report::new(tool, Volume::Normal);
-            // Help and version are an answer, on stdout; anything else is trouble.
+            // Help and version go to stdout. Anything else is an error.
             if !error.use_stderr() {
                 if let Err(stop) = answer(error.to_string().as_bytes()) {
                     report.stop(&stop);
@@ -44,12 +44,13 @@ pub fn main_of<O: Parser>(
                 return report.status().into();
             }
             let what = usage_error(&error);
-            report.answer(format_args!("{what} ({tool} --help tells more)"));
+            report.answer(format_args!("{what} (see {tool} --help)"));
             send_abort(tool, &what);
             return Status::Trouble.into();
         }
     };
-    // A descriptor or two a partition: the usual limit is far below what the system allows.
+    // Raises the limit of open files, because each partition needs one or two. The usual limit is far below the
+    // maximum.
     let files = rustix::process::getrlimit(Resource::Nofile);
     let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
     let mut report = Report::new(tool, common(&options).volume());
@@ -69,35 +70,32 @@ pub fn main_of<O: Parser>(
     status.into()
 }
 
-/// A `--` with nothing behind it, where a command stands behind: a variable of a script that is empty. Without the command
-/// it would be another run.
+/// Refuses a `--` without a command after it, if the filter takes a command. A variable of a script is empty then, and
+/// without the command the filter would do something else.
 fn with_command<O: CommandFactory>(options: O) -> Result<O, clap::Error> {
     let mut command = O::command();
     let dashes = std::env::args_os().skip_while(|word| word != "--").collect::<Vec<_>>();
     match command.get_arguments().any(Arg::is_last_set) && dashes.len() == 1 {
-        true => Err(command.error(ErrorKind::TooFewValues, "no command behind --: is a variable empty?")),
+        true => Err(command.error(ErrorKind::TooFewValues, "no command after --: is a variable empty?")),
         false => Ok(options),
     }
 }
 
-/// Options that people know from elsewhere, and what they are here.
-const FOREIGN: [(&str, &[&str]); 5] = [
+/// Options of other programs, each with its equivalent in the filters.
+const HINTS: [(&str, &[&str]); 5] = [
     (
-        "an option of ctl_mboxlist? What is to be run stands behind a -- of its own: mbx-parse --seal -- ctl_mboxlist -d, \
+        "an option of ctl_mboxlist? Put the command after a separate --: mbx-parse --seal -- ctl_mboxlist -d, \
          mbx-count-guard --sealed -- ctl_mboxlist -u",
         &["-d", "-u"],
     ),
-    ("in Cyrus it names a database; the list is an operand, or stdin", &["-f", "-i", "--file", "--input"]),
-    ("the list goes to stdout: >FILE", &["-o", "--output"]),
-    (
-        "partitions are renamed by mbx-remap-part OLD=NEW, and declared by -C imapd.conf",
-        &["-p", "--partition", "--map"],
-    ),
-    ("the least number of mailboxes is told by mbx-count-guard --min N", &["-m", "--min", "--count"]),
+    ("in Cyrus it names a database; the list is an operand or comes from stdin", &["-f", "-i", "--file", "--input"]),
+    ("the list is written to stdout: use >FILE", &["-o", "--output"]),
+    ("mbx-remap-part OLD=NEW renames partitions, and -C imapd.conf declares them", &["-p", "--partition", "--map"]),
+    ("mbx-count-guard --min N sets the least number of mailboxes", &["-m", "--min", "--count"]),
 ];
 
-/// What `--completions bash`, `zsh` or `fish` prints: made of the options themselves, so that no shell knows others. For
-/// `make install`, and in no page: it is no option of a filter, and must be the first word and its shell the last.
+/// Returns the output of `--completions bash`, `zsh` or `fish`. It is made from the options, so that it agrees with
+/// them. Only `make install` uses it, and no page has it. It must be the first word, and its shell the last.
 fn completions<O: CommandFactory>(tool: &str) -> Option<Vec<u8>> {
     let words: Vec<_> = std::env::args_os().skip(1).collect();
     let [option, shell] = words.as_slice() else { return None };
@@ -107,27 +105,27 @@ fn completions<O: CommandFactory>(tool: &str) -> Option<Vec<u8>> {
     Some(text)
 }
 
-/// What is wrong with a command line, in one line. clap's tip to put `--` before an unknown option would run a command
-/// here, so it is left out.
+/// Returns the error of a command line in one line, with a hint for an option of another program.
 fn usage_error(error: &clap::Error) -> String {
-    let what = told(error);
+    let what = message_of(error);
     let unknown = match (error.kind(), error.get(ContextKind::InvalidArg)) {
         (ErrorKind::UnknownArgument, Some(ContextValue::String(option))) => option,
         _ => return what,
     };
-    match FOREIGN.iter().find(|(_, options)| options.contains(&unknown.as_str())) {
+    match HINTS.iter().find(|(_, options)| options.contains(&unknown.as_str())) {
         Some((hint, _)) => format!("{what}: {hint}"),
         None => what,
     }
 }
 
-fn told(error: &clap::Error) -> String {
+/// Returns clap's message in one line. Omits its tip to put `--` before an unknown option: here it would run a command.
+fn message_of(error: &clap::Error) -> String {
     let text = error.to_string();
     let lines = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
-    let told: Vec<&str> = lines.map(str::trim).filter(|line| !line.is_empty() && !line.contains("use '-- ")).collect();
-    let told = told.join(" ").replace(" tip:", ":").replace("<COMMAND>...", "-- COMMAND");
-    told.trim_start_matches("error: ")
-        .replace("the following required arguments were not provided:", "an option given here goes only with")
+    let kept: Vec<&str> = lines.map(str::trim).filter(|line| !line.is_empty() && !line.contains("use '-- ")).collect();
+    let text = kept.join(" ").replace(" tip:", ":").replace("<COMMAND>...", "-- COMMAND");
+    text.trim_start_matches("error: ")
+        .replace("the following required arguments were not provided:", "an option of this command line requires")
 }
 
 fn send_abort(tool: &str, reason: &str) {
@@ -136,7 +134,7 @@ fn send_abort(tool: &str, reason: &str) {
     }
     let mut mark = Vec::new();
     seal::write_abort(tool, reason, &mut mark);
-    // Nobody may be reading: the status says the same.
+    // The pipe may have no reader. The exit status reports the error too.
     let _ = answer(&mark);
 }
 

@@ -1,4 +1,4 @@
-//! The options that the six filters share, so that they mean the same in each.
+//! The options that the six filters share, so that one name has one meaning.
 
 use crate::list::error::Stop;
 use crate::list::list_file::SideList;
@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-/// What `--version` adds to the name and number.
+/// The text of `--version` after the name.
 pub const KNOWN: &str = concat!(env!("CARGO_PKG_VERSION"), " (lists of Cyrus 1.6 to 3.13)");
 
 /// Options that every filter takes.
@@ -29,21 +29,21 @@ pub struct Common {
     #[arg(long, value_name = "RELEASE")]
     pub to: Option<Release>,
 
-    /// Take a list without a single entry for a list
+    /// Accept an empty list
     #[arg(long)]
     pub allow_empty: bool,
 
-    /// No notices; errors and losses are still told
+    /// Print no notices; errors and losses are still printed
     #[arg(short, long)]
     pub quiet: bool,
 
-    /// All messages, also those alike, and every entry that is left out by its name
+    /// Print all messages, also many of one kind, and name every entry that is left out
     #[arg(short, long, conflicts_with = "quiet")]
     pub verbose: bool,
 }
 
 impl Common {
-    /// How much is to be said.
+    /// Returns the amount of messages that the options ask for.
     pub fn volume(&self) -> Volume {
         match (self.quiet, self.verbose) {
             (true, _) => Volume::Quiet,
@@ -52,51 +52,51 @@ impl Common {
         }
     }
 
-    /// The releases that the command line tells.
+    /// Returns the releases that the command line names.
     pub fn releases(&self) -> Releases {
         Releases { from: self.from.clone(), to: self.to.clone(), rights_rewritten: false }
     }
 
-    /// The release whose imapd.conf `-C` is, if it was told. That of --from need not be it: spools come over as they
-    /// were, and the configuration is that of the host at hand.
+    /// Returns the release whose imapd.conf `-C` names, if it was given. It can differ from --from: a spool keeps its
+    /// old layout, but the configuration is that of this host.
     pub fn host(&self) -> Option<&Release> {
         self.to.as_ref()
     }
 }
 
-/// Where refused entries go.
+/// The option for refused entries.
 #[derive(Args, Debug, Default)]
 pub struct Rejects {
-    /// Write refused entries to FILE as they came, and go on (the status is 1)
+    /// Write refused entries to FILE unchanged, and continue (the exit status is 1)
     #[arg(long, value_name = "FILE")]
     pub reject: Option<PathBuf>,
 }
 
-/// The files that a filter writes beside the list. None of them is made over what the command line reads, over the
-/// output, or over another: making it would empty them.
+/// The files that a filter writes beside the list. Refuses a file that is also an input, the output or another of these
+/// files: creating it would empty that file.
 pub struct SideFiles {
     taken: Vec<(u64, u64)>,
 }
 
 impl SideFiles {
-    /// Beside the list's files and what else the command line reads.
+    /// Collects the input files of the list, the `others` that the command line reads, and the output.
     pub fn beside<'a>(operands: &[OsString], others: impl IntoIterator<Item = &'a PathBuf>) -> SideFiles {
         let streams = [std::io::stdin().as_fd().try_clone_to_owned(), std::io::stdout().as_fd().try_clone_to_owned()];
         let opened = streams.into_iter().flatten().map(|fd| File::from(fd).metadata());
         let others = others.into_iter().map(|path| path.as_os_str());
         let named = operands.iter().map(OsString::as_os_str).chain(others).map(std::fs::metadata);
-        // What is no file, /dev/null for one, can be written by many.
+        // Only regular files count. Several options may name /dev/null.
         let files = named.chain(opened).flatten().filter(std::fs::Metadata::is_file);
         SideFiles { taken: files.map(|meta| (meta.dev(), meta.ino())).collect() }
     }
 
-    /// Makes the one that `option` asks for, empty at first, so that a script can test it with `-s`.
+    /// Creates the file that `option` names, empty at first, so that a script can test it with `-s`.
     pub fn make(&mut self, path: &std::path::Path, option: &str) -> Result<SideFile, Stop> {
         let name = Name(path.as_os_str().as_bytes());
         let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
         if std::fs::metadata(path).is_ok_and(|meta| self.taken.contains(&id(meta))) {
             return Err(Stop::Trouble(format!(
-                "{name}: is read or written here already, and must not be written over: take another name"
+                "{name}: this command already reads or writes that file: use another name"
             )));
         }
         let file = File::create(path).map_err(|e| Stop::io(&name, &e))?;
@@ -107,17 +107,17 @@ impl SideFiles {
         Ok(SideFile::new(file, format!("{option} {name}")))
     }
 
-    /// Makes one for entries, if `option` asks for it.
+    /// Creates a list for entries, if `option` was given.
     pub fn list(&mut self, path: Option<&std::path::Path>, option: &str) -> Result<Option<SideList>, Stop> {
         path.map(|path| Ok(SideList::new(self.make(path, option)?))).transpose()
     }
 }
 
-/// Old names with their new ones, as they were told.
+/// Old names with their new names, from the command line or a file.
 pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Splits operands into renames, `OLD=NEW`, and files. A file of such a name is given with its directory, `./a=b`: no
-/// partition has a slash.
+/// Splits operands into renames, `OLD=NEW`, and files. A file with a `=` in its name is given with its directory,
+/// `./a=b`: no partition has a slash.
 pub fn split_renames(operands: Vec<OsString>) -> (Pairs, Vec<OsString>) {
     let mut renames = Vec::new();
     let mut files = Vec::new();
@@ -130,9 +130,9 @@ pub fn split_renames(operands: Vec<OsString>) -> (Pairs, Vec<OsString>) {
     (renames, files)
 }
 
-/// Whether operands that look like something else than a file are one.
-pub fn are_files(operands: &[OsString], hint: &str, looks: fn(&[u8]) -> bool) -> Result<(), Stop> {
-    let other = |word: &&OsString| looks(word.as_bytes()) && *word != "-" && !std::path::Path::new(word).exists();
+/// Refuses an operand that is not a file if `mistaken` says that it looks like an argument of an option.
+pub fn are_files(operands: &[OsString], hint: &str, mistaken: fn(&[u8]) -> bool) -> Result<(), Stop> {
+    let other = |word: &&OsString| mistaken(word.as_bytes()) && *word != "-" && !std::path::Path::new(word).exists();
     match operands.iter().find(other) {
         Some(word) => Err(Stop::Trouble(format!("{}: No such file or directory ({hint})", Name(word.as_bytes())))),
         None => Ok(()),
@@ -146,7 +146,7 @@ pub fn split_pair(word: &OsStr) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((bytes[..at].to_vec(), bytes[at + 1..].to_vec()))
 }
 
-/// Reads a csv file of two columns, old and new; a first line `old,new` is a heading.
+/// Reads a csv file of two columns, old and new. A first line `old,new` is the header.
 pub fn read_pairs(path: &std::path::Path) -> Result<Pairs, Stop> {
     let name = Name(path.as_os_str().as_bytes()).to_string();
     let file = File::open(path).map_err(|e| Stop::io(&name, &e))?;
@@ -170,21 +170,21 @@ pub fn read_pairs(path: &std::path::Path) -> Result<Pairs, Stop> {
     Ok(pairs)
 }
 
-/// A number of entries, or a share of them: `40` or `0.5%`.
+/// A number of entries, or a percentage of them: `40` or `0.5%`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Limit {
-    /// So many.
+    /// A number of entries.
     Number(u64),
-    /// So many in a hundred.
+    /// A percentage of all entries.
     Percent(f64),
 }
 
 impl Limit {
-    /// Whether `n` of `all` is more than the limit.
+    /// Returns true if `n` of `all` entries are more than the limit.
     pub fn exceeded(self, n: u64, all: u64) -> bool {
         match self {
             Limit::Number(limit) => n > limit,
-            // Counts stay far below 2^53, where an f64 is exact.
+            // Counts are far below 2^53, up to which an f64 is exact.
             Limit::Percent(limit) => n as f64 * 100.0 > limit * all as f64,
         }
     }

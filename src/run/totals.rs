@@ -3,25 +3,25 @@
 use crate::mailbox::text::Count;
 use std::fmt;
 
-/// The closing line of every filter: what came in, and what became of it. It always adds up:
-/// in = out + dropped + refused, whatever the names under which entries were dropped.
+/// The closing line of every filter: the entries read, and their outcomes. The numbers add up: in = out + dropped +
+/// refused + held back. Dropped entries are counted by reason.
 #[derive(Default, Debug)]
 pub struct Account {
-    /// Entries (and lines that are no entries) read.
+    /// Entries read, and lines that are not entries.
     pub read: u64,
-    /// Entries written, or found good by a filter that only looks.
+    /// Entries written, or accepted by a filter without an output.
     pub written: u64,
-    /// Whether the filter only looks.
+    /// True if the filter has no output.
     pub looks: bool,
-    /// How it ended, if not well.
+    /// The reason for a bad end.
     pub ending: Option<&'static str>,
     /// Entries and lines refused.
     pub refused: u64,
-    /// Entries judged after the output had ended in an abort mark.
+    /// Entries accepted after the output had ended in an abort mark.
     pub unwritten: u64,
     /// Entries dropped, by reason.
     pub dropped: Vec<(&'static str, u64)>,
-    /// What was done to entries that were written, by kind.
+    /// Changes of the entries written, by kind.
     pub notes: Vec<(&'static str, u64)>,
 }
 
@@ -31,7 +31,7 @@ impl Account {
         count(&mut self.dropped, why);
     }
 
-    /// Whether anything that came in did not go out.
+    /// Returns true if an entry was read and not written.
     pub fn lost_any(&self) -> bool {
         self.read != self.written
     }

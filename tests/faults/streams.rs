@@ -541,7 +541,7 @@ fn a_list_is_never_written_over() {
         let config = ["-C", &conf];
         let config = if ["check-paths", "mkmeta"].contains(&filter) { &config[..] } else { &[] };
         let ran = run(filter, &[&[option, &file, &file][..], config].concat(), b"").expect(2);
-        ran.says("is read or written here already");
+        ran.says("already reads or writes that file");
         assert!(sandbox.read("list") == list, "mbx-{filter}");
         let ran = sandbox.sh(&format!("mbx-{filter} {} {option} list <list; echo $?", config.join(" ")));
         assert!(ran.out.ends_with(b"2\n") && sandbox.read("list") == list, "mbx-{filter}: {}", ran.tell());
@@ -563,7 +563,7 @@ fn side_files_are_kept_apart() {
         sandbox.write("map", "3,4\n");
         sandbox.write("list", &list);
         let before = kept.map(|file| sandbox.read(file));
-        let ran = sandbox.sh(&format!("{script} list")).expect(2).says("is read or written here already");
+        let ran = sandbox.sh(&format!("{script} list")).expect(2).says("already reads or writes that file");
         assert!(kept.map(|file| sandbox.read(file)) == before, "{script}: {}", ran.tell());
     }
     // What is no file may be written by many.
