@@ -1,4 +1,4 @@
-//! Partition to roots: which directories a host has for the messages of a partition's mailboxes and for their metadata
+//! The roots of each partition: the directories that a host has for the messages and the metadata of its mailboxes
 //! (`facts/layout.md` 3 and 4).
 
 use crate::list::error::Stop;
@@ -10,19 +10,19 @@ use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// A file of a mailbox that imapd.conf can keep apart from its messages. (`archivecache` is the cyrus.cache of the
-/// archive partition, and of no mailbox here; `lock` is a word without a file.)
+/// A file of a mailbox that imapd.conf can move away from the messages. (The word `archivecache` means the cyrus.cache
+/// of the archive partition, which no mailbox here has. The word `lock` has no file.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetaFile {
-    /// cyrus.header: what the mailbox is.
+    /// cyrus.header: the quota root, the uniqueid, the user flags and the ACL.
     Header,
-    /// cyrus.index: its messages and their flags.
+    /// cyrus.index: the messages and their flags.
     Index,
-    /// cyrus.cache: what clients ask of its messages.
+    /// cyrus.cache: the parts of the messages that clients ask for.
     Cache,
-    /// cyrus.expunge of 2.3: messages that can be brought back.
+    /// cyrus.expunge of 2.3: deleted messages that can be restored.
     Expunge,
-    /// cyrus.squat: for searches.
+    /// cyrus.squat: the search index.
     Squat,
     /// cyrus.annotations, from 2.5 on.
     Annotations,
@@ -31,7 +31,7 @@ pub enum MetaFile {
 }
 
 impl MetaFile {
-    /// All of them, those first that no server can do without.
+    /// All files; those come first that every mailbox needs.
     pub const ALL: [MetaFile; 7] = [
         MetaFile::Header,
         MetaFile::Index,
@@ -42,7 +42,7 @@ impl MetaFile {
         MetaFile::Dav,
     ];
 
-    /// Its name in the mailbox's directory.
+    /// Returns its name in the mailbox's directory.
     pub fn name(self) -> &'static str {
         match self {
             MetaFile::Header => "cyrus.header",
@@ -55,12 +55,12 @@ impl MetaFile {
         }
     }
 
-    /// Its word in `metapartition_files`.
+    /// Returns its word in `metapartition_files`.
     pub fn word(self) -> &'static str {
         self.name().trim_start_matches("cyrus.")
     }
 
-    /// The release that brought its word.
+    /// Returns the first release that has its word.
     fn since(self) -> Version {
         match self {
             MetaFile::Annotations | MetaFile::Dav => v(2, 5, 0),
@@ -68,17 +68,17 @@ impl MetaFile {
         }
     }
 
-    /// Whether every mailbox has it, and without it none can be opened as it was.
+    /// Returns true if every mailbox has the file, and cannot be opened without it.
     pub fn is_needed(self) -> bool {
         matches!(self, MetaFile::Header | MetaFile::Index)
     }
 
-    /// Whether the server makes it anew of the others, or does without it: not what users have written.
+    /// Returns true if the server makes the file again from the others, or works without it. It has no data of users.
     pub fn can_be_made_anew(self) -> bool {
         matches!(self, MetaFile::Cache | MetaFile::Squat | MetaFile::Expunge)
     }
 
-    /// The word of the `metadir-` option that tells its root whatever `metapartition_files` says.
+    /// Returns the word of the `metadir-` option for its root. That option is stronger than `metapartition_files`.
     fn metadir(self) -> Option<&'static str> {
         match self {
             MetaFile::Expunge => None,
@@ -95,37 +95,37 @@ pub struct Roots {
     pub data: PathBuf,
     /// Every other root under which its mailboxes have directories.
     pub meta: Vec<PathBuf>,
-    /// Where archived messages are (`archivepartition-NAME`, 3.0 and later); `data` if not apart.
+    /// The root of archived messages (`archivepartition-NAME`, 3.0 and later), or else `data`.
     pub archive: PathBuf,
-    /// The files that are not kept under `data`, and where they are; in the order of [`MetaFile::ALL`].
+    /// The files that are not under `data`, with their roots, in the order of [`MetaFile::ALL`].
     apart: Vec<(MetaFile, PathBuf)>,
 }
 
 impl Roots {
-    /// Everything under one root.
+    /// Returns the roots of a partition that has everything under `data`.
     pub fn of_data(data: PathBuf) -> Roots {
         Roots { archive: data.clone(), data, ..Roots::default() }
     }
 
-    /// A root for metadata, whatever of it is kept there.
+    /// Returns the roots of a partition of which only a root for metadata is known.
     pub fn of_meta(meta: PathBuf) -> Roots {
         Roots { meta: vec![meta], ..Roots::default() }
     }
 
-    /// The root where a file belongs.
+    /// Returns the root of a file.
     pub fn of(&self, file: MetaFile) -> &Path {
         self.apart.iter().find(|(apart, _)| *apart == file).map_or(&self.data, |(_, root)| root)
     }
 
-    /// The files that belong elsewhere than the messages, with their roots, which are all in `meta`.
+    /// Returns the files that are not under the root of the messages, with their roots, which are all in `meta`.
     pub fn apart(&self) -> &[(MetaFile, PathBuf)] {
         &self.apart
     }
 
-    /// What `conf` says of the partition `name`, if `words` are those of its `metapartition_files`.
+    /// Returns the roots of the partition `name` in `conf`; `words` are those of its `metapartition_files`.
     fn declared(conf: &Conf, name: &[u8], words: &[&[u8]], archives: bool) -> Roots {
         let metapartition = conf.metapartition(name).filter(|_| !words.is_empty()).map(path_of);
-        // Undocumented, from 2.4 on, and stronger than metapartition_files.
+        // The option is undocumented, exists from 2.4 on, and is stronger than metapartition_files.
         let metadir = |word: &str| {
             let key = [format!("metadir-{word}-").as_bytes(), name].concat();
             conf.get(&String::from_utf8_lossy(&key)).filter(|_| conf.is_since(v(2, 4, 0))).map(path_of)
@@ -151,25 +151,25 @@ impl Roots {
     }
 }
 
-/// The words of `metapartition_files` that name no [`MetaFile`], and the release that brought them.
+/// The words of `metapartition_files` that name no [`MetaFile`], with the first release that has them.
 const OTHER_WORDS: [(&[u8], Version); 2] = [(b"lock", v(2, 5, 0)), (b"archivecache", v(3, 0, 0))];
 
-/// What the roots of a host are, by partition.
+/// The roots of every partition of a host.
 #[derive(Debug, Default)]
 pub struct Roster {
     roots: HashMap<Vec<u8>, Roots>,
-    /// Where the partitions were declared, for messages: `in FILE`.
+    /// The source of the declarations, for messages: `in FILE`.
     pub declared: String,
 }
 
 impl Roster {
-    /// The partitions that `conf` declares.
+    /// Returns the partitions that `conf` declares.
     pub fn new(conf: &Conf) -> Result<Roster, Stop> {
         let words: Vec<&[u8]> = conf
             .get("metapartition_files")
             .unwrap_or_default()
             .split(u8::is_ascii_whitespace)
-            // Before, it was no option.
+            // Releases before 2.3 do not have the option.
             .filter(|word| !word.is_empty() && conf.is_since(v(2, 3, 0)))
             .collect();
         let files = MetaFile::ALL.iter().map(|file| (file.word().as_bytes(), file.since()));
@@ -199,28 +199,28 @@ impl Roster {
         Ok(roster)
     }
 
-    /// Declares one partition from the command line, `NAME=DIR`.
+    /// Adds one partition from the command line, `NAME=DIR`.
     pub fn declare(&mut self, name: Vec<u8>, roots: Roots) {
         self.roots.insert(name, roots);
     }
 
-    /// The roots of an entry's partition; undeclared is trouble.
+    /// Returns the roots of an entry's partition. An undeclared partition is an error.
     pub fn of(&self, entry: &Entry<'_>) -> Result<&Roots, Stop> {
         self.get(entry.partition()).ok_or_else(|| {
             let (mailbox, partition) = (Name(entry.mailbox()), Name(entry.partition()));
             Stop::Trouble(format!(
-                "{}: {mailbox}: partition {partition} is not declared {}: declare it, or mbx-remap-part {partition}=NEW renames it",
+                "{}: {mailbox}: partition {partition} is not declared {}: declare it, or rename it with mbx-remap-part {partition}=NEW",
                 entry.at, self.declared
             ))
         })
     }
 
-    /// The roots of a partition.
+    /// Returns the roots of a partition.
     pub fn get(&self, partition: &[u8]) -> Option<&Roots> {
         self.roots.get(partition)
     }
 
-    /// All partitions with their roots, sorted by name.
+    /// Returns all partitions with their roots, sorted by name.
     pub fn all(&self) -> Vec<(&[u8], &Roots)> {
         let mut all: Vec<_> = self.roots.iter().map(|(name, roots)| (name.as_slice(), roots)).collect();
         all.sort_unstable_by_key(|(name, _)| *name);
@@ -232,7 +232,7 @@ fn path_of(bytes: &[u8]) -> PathBuf {
     as_path(bytes).to_path_buf()
 }
 
-/// Bytes as a path.
+/// Returns the path of these bytes.
 pub fn as_path(bytes: &[u8]) -> &Path {
     Path::new(std::ffi::OsStr::from_bytes(bytes))
 }

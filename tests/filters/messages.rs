@@ -193,7 +193,7 @@ const TABLE: &[(&str, i32, &[&str])] = &[
     (
         "head -n 1 list | mbx-mkmeta -C meta.conf --from 2.2.13 --move",
         1,
-        &["stdin:1", "no file to move", "cyrus.header", "mbx-check-paths", "user.bob"],
+        &["stdin:1", "no file in the spool or on the metapartition", "cyrus.header", "mbx-check-paths", "user.bob"],
     ),
     ("mbx-mkmeta -C meta.conf --owner nobodyatall list", 2, &["--owner nobodyatall", "no such user"]),
     (

@@ -245,7 +245,8 @@ fn a_rehearsal_then_new_mail_then_the_night() {
         assert_eq!(dry.err.lines().filter(|line| line.contains(": would remove ")).count(), 300);
         assert!(night.sandbox.read("reject") == changed && night.now() == before);
         let ran = night.mkmeta(&["--move", "--reject", &reject]).expect(1).says("3 refused");
-        ran.says("(cyrus.cache: --prefer tells which counts): user.frank").says("(cyrus.index: --prefer");
+        ran.says("(cyrus.cache: choose with --prefer spool or --prefer meta): user.frank")
+            .says("(cyrus.index: choose with --prefer");
         assert!(night.sandbox.read("reject") == changed);
         let [spool, meta] = night.now();
         assert!(meta == before[1]);
@@ -279,7 +280,7 @@ fn what_only_the_metapartition_has_is_told_when_the_spool_wins() {
     std::fs::remove_file(bob.join("cyrus.expunge")).unwrap();
     std::fs::write(bob.join("cyrus.index"), "another").unwrap();
     let ran = night.mkmeta(&["--move", "--prefer", "spool"]).expect(0);
-    ran.says("a file that the spool has no more stays on the metapartition (cyrus.expunge)").says(": user.bob\n");
+    ran.says("file that is no longer in the spool stays on the metapartition (cyrus.expunge)").says(": user.bob\n");
     assert!(night.meta.join("1/user/bob/cyrus.expunge").is_file());
 }
 
@@ -365,7 +366,7 @@ fn what_is_in_neither_place_is_refused_by_name() {
     let list = night.list();
     let reject = night.sandbox.file("reject");
     let ran = night.mkmeta(&["--move", "--reject", &reject]).expect(1).says("2 refused");
-    ran.says("no file to move, nor one that is moved (neither ")
+    ran.says("no file in the spool or on the metapartition (neither ")
         .says("user/bob/Sent/cyrus.index nor ")
         .says(": user.bob.Sent\n")
         .says(": user.alice.Sent\n");
@@ -600,7 +601,7 @@ fn what_is_kept_apart_no_more_is_refused() {
     let before = night.now();
     for options in [&["--move", "-n"][..], &["--move"], &["--copy"]] {
         let ran = night.mkmeta(options).expect(1);
-        ran.says("file that is kept apart no more").says("metapartition_files has no word index; add it");
+        ran.says("file that is no longer kept apart").says("metapartition_files has no word index; add it");
         assert!(night.now() == before, "{options:?}");
     }
     // What users have written is kept for them, too.
