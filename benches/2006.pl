@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# The job as it was done in 2006, all six steps in one process: split the entry, rename the partition and put the mbtype
-# before it, skip what has no cyrus.header, make the directories of the metapartition, change the rights, count.
+# The script of 2006, with all six steps in one process: split the entry, rename the partition and put the mbtype before
+# it, skip mailboxes without cyrus.header, make the directories of the metapartition, change the rights, count.
 #   2006.pl SPOOL META MINIMUM <list >list
 use strict;
 use warnings;

@@ -1,13 +1,15 @@
-//! What a filter costs in a pipe, beside `cat` in its place and beside the same job in `mawk`, `perl`, `sed` and `jq`.
+//! Measures each filter in a pipe, against `cat` in its place and against the same job in `mawk`, `perl`, `sed` and
+//! `jq`.
 //!
-//! `cat LIST | FILTER | cat >/dev/null` on a generated list of realistic shape in memory. Every round runs all of them
-//! once, so that what else the machine does falls on all alike; shown are the medians of the rounds, as ratios. The
-//! absolute times are of this machine and this hour and mean nothing elsewhere.
+//! The pipe is `cat LIST | FILTER | cat >/dev/null`, on a generated list of realistic shape in memory. Every round runs
+//! each program once, so that other load on the machine affects all of them equally. The output has the medians of the
+//! rounds as ratios. The absolute times are valid for one machine and one run only.
 //!
-//! Before that, what each of the six costs to start.
+//! The first table has the start-up time of each of the six.
 //!
-//! `MBX_BENCH_ENTRIES` (default 5,000,000 of text, a fifth of that of JSON), `MBX_BENCH_ROUNDS` (default 5; `jq`, which
-//! takes long and eleven times the list in memory, runs once).
+//! `MBX_BENCH_ENTRIES` is the number of entries (default 5,000,000 of text, a fifth of that of JSON).
+//! `MBX_BENCH_ROUNDS` is the number of rounds (default 5). `jq` runs once: it is slow, and needs eleven times the size
+//! of the list in memory.
 
 #![allow(clippy::expect_used)]
 
@@ -26,7 +28,7 @@ enum List {
     Json,
 }
 
-/// A list as 2.2 or 3.6 writes it: users with a few folders, five partitions, ACLs mostly of one to three identifiers.
+/// Writes a list like those of 2.2 or 3.6: users with a few folders, five partitions, ACLs of one to three identifiers.
 fn generate(path: &str, entries: u64, list: List) {
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path).expect("a list in memory"));
     let folders = ["", ".Sent", ".Drafts", ".Trash", ".Junk", ".Archive.2005", ".Archive.2006.q4", ".My Mail"];
@@ -40,7 +42,7 @@ fn generate(path: &str, entries: u64, list: List) {
         &[("group:staff", "lrswip"), ("cyrus", "lrswipcda")],
         &[("boss", "lrswipcd")],
     ];
-    // A walk that looks random and is the same every time.
+    // A pseudo-random sequence that is the same in every run.
     let mut state = 88_172_645_463_325_252_u64;
     for i in 0..entries {
         state ^= state << 13;
@@ -89,7 +91,7 @@ fn time(list: &str, filter: &str) -> Duration {
     begun.elapsed()
 }
 
-/// Runs all jobs on a list and shows them beside the first, which is `cat`, and beside `ours`.
+/// Runs all jobs on a list and prints their times against the first, which is `cat`, and against `ours`.
 fn table(title: &str, list: &str, rounds: u64, ours: &str, jobs: &[(&str, String)]) {
     let size = std::fs::metadata(list).expect("the list").len();
     println!("{title}, {} MB, {rounds} rounds; wall time against `cat` in the same place\n", size / 1_000_000);
@@ -116,16 +118,16 @@ fn table(title: &str, list: &str, rounds: u64, ours: &str, jobs: &[(&str, String
     println!();
 }
 
-/// How much longer each filter takes for a list of one entry than `cat`: what it costs to start. Hundreds of runs in
-/// turns, of which the medians are compared.
+/// Prints the start-up time of each filter: the time for a list of one entry, against `cat`. Compares the medians of
+/// hundreds of alternating runs.
 fn start_up(dir: &std::path::Path, bin: impl Fn(&str) -> &'static str) {
     let (list, spool) = (dir.join("one"), dir.join("spool"));
     std::fs::create_dir_all(spool.join("user/bob")).expect("room for a mailbox");
     std::fs::write(spool.join("user/bob/cyrus.header"), "x").expect("room for a mailbox");
     std::fs::write(&list, "user.bob\tdefault\tbob\tlrswipcda\t\n").expect("room for a list");
     let conf = dir.join("imapd.conf");
-    let told = format!("configdirectory: {0}\npartition-default: {0}\nmetapartition-default: {0}\n", spool.display());
-    std::fs::write(&conf, told).expect("room for a configuration");
+    let text = format!("configdirectory: {0}\npartition-default: {0}\nmetapartition-default: {0}\n", spool.display());
+    std::fs::write(&conf, text).expect("room for a configuration");
     let conf = conf.display().to_string();
     let jobs: [(&str, &str, &[&str]); 7] = [
         ("cat", "cat", &[]),

@@ -1,4 +1,4 @@
-/* A file system that shows DIR again, with DELAY microseconds added to every look-up. */
+/* A file system that shows DIR at another path, with DELAY microseconds added to every look-up. */
 #define FUSE_USE_VERSION 31
 #define _GNU_SOURCE
 #include <fuse.h>

@@ -1,13 +1,15 @@
-//! What it costs to look at a spool, beside the bare system calls, and the whole night beside the script of 2006.
+//! Measures `mbx-check-paths` against the bare system calls, and the whole migration against the script of 2006.
 //!
-//! 1. On a file system in memory: `mbx-check-paths` with one job and as many as it likes, beside a loop that only stats
+//! 1. On a file system in memory: `mbx-check-paths` with one job and with its default, against a loop that only stats
 //!    the same paths.
-//! 2. With 2 ms added to every look-up, by the file system of `slow.c`: one job and 32, beside bare stats by one thread
-//!    and 32, which is what the harness itself allows. Needs root, a C compiler and Debian's `libfuse3-dev`, `fuse3`.
-//! 3. The six filters beside `2006.pl`, which does their steps in one process.
+//! 2. With 2 ms added to every look-up, by the file system of `slow.c`: one job and 32, against bare stats by one
+//!    thread and by 32, the best that this measurement allows. Needs root, a C compiler and Debian's `libfuse3-dev`,
+//!    `fuse3`.
+//! 3. The six filters against `2006.pl`, which does their steps in one process.
 //!
-//! Shown are medians of the rounds and ratios within one run. `MBX_BENCH_MAILBOXES` (default 200,000; a fiftieth of it
-//! where look-ups are slow), `MBX_BENCH_ROUNDS` (default 5; the slow file system is looked at once).
+//! The output has the medians of the rounds, and ratios within one run. `MBX_BENCH_MAILBOXES` is the number of
+//! mailboxes (default 200,000; a fiftieth of it on the slow file system). `MBX_BENCH_ROUNDS` is the number of rounds
+//! (default 5; one on the slow file system).
 
 #![allow(clippy::expect_used)]
 
@@ -22,7 +24,7 @@ use std::time::{Duration, Instant};
 
 const CHECK_PATHS: &str = env!("CARGO_BIN_EXE_mbx-check-paths");
 
-/// Four mailboxes a user, over the partitions `default` and `0`, which a renaming calls `3` and `4`.
+/// A list and its spool: four mailboxes a user, on the partitions `default` and `0`. The spool has them as `3` and `4`.
 struct Spool {
     list: PathBuf,
     root: PathBuf,
@@ -48,7 +50,7 @@ impl Spool {
         Spool { list, root, headers }
     }
 
-    /// Every header below `root`, by so many threads.
+    /// Stats the first `headers` headers below `root`, by `threads` threads.
     fn stats(&self, root: &Path, headers: usize, threads: usize) -> Duration {
         let paths: Vec<PathBuf> = self.headers[..headers]
             .iter()
@@ -73,7 +75,7 @@ impl Spool {
             command.arg("--partition").arg(format!("{old}={}", root.join(new).display()));
         }
         command.args(["--from", "2.2.13"]).args(jobs.iter().flat_map(|jobs| ["--jobs", jobs]));
-        // What root can read is what is looked at here.
+        // The spool belongs to root, so the check is for root.
         command.env("CYRUS_USER", "root").arg(&self.list).stdout(Stdio::null()).stderr(Stdio::null());
         let begun = Instant::now();
         assert!(command.status().expect("mbx-check-paths").success());
@@ -81,7 +83,7 @@ impl Spool {
     }
 }
 
-/// Runs the jobs in turns, and shows the medians beside the first.
+/// Runs the jobs in turns, and prints the medians against the first.
 fn table(title: &str, rounds: u64, jobs: &mut [(&str, &mut dyn FnMut() -> Duration)]) {
     let mut times = vec![Vec::new(); jobs.len()];
     for _ in 0..rounds {
@@ -97,7 +99,7 @@ fn table(title: &str, rounds: u64, jobs: &mut [(&str, &mut dyn FnMut() -> Durati
     println!();
 }
 
-/// The file system of `slow.c`; unmounted when it is dropped.
+/// The file system of `slow.c`. It is unmounted when this is dropped.
 struct Slow(Child);
 
 impl Slow {
@@ -123,13 +125,13 @@ impl Slow {
 
 impl Drop for Slow {
     fn drop(&mut self) {
-        // Asked to end it unmounts itself.
+        // The file system unmounts itself when it gets SIGTERM.
         let _ = Command::new("kill").arg(self.0.id().to_string()).status();
         let _ = self.0.wait();
     }
 }
 
-/// The directories of metapartitions are made anew.
+/// Removes all directories of the metapartitions and makes their roots.
 fn empty(meta: &Path) {
     let _ = std::fs::remove_dir_all(meta);
     for partition in ["3", "4"] {
@@ -187,12 +189,12 @@ fn main() {
         sh(command)
     };
     table(
-        &format!("The whole night, {mailboxes} mailboxes, their spool in memory, every directory made"),
+        &format!("The whole migration, {mailboxes} mailboxes, their spool in memory, every directory made"),
         rounds,
         &mut [("the script of 2006", &mut || fresh(&script)), ("the six filters", &mut || fresh(&six))],
     );
     table(
-        "The same again, every directory there",
+        "The same, every directory exists",
         rounds,
         &mut [("the script of 2006", &mut || sh(&script)), ("the six filters", &mut || sh(&six))],
     );
