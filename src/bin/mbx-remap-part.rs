@@ -1,4 +1,4 @@
-//! mbx-remap-part: rename partitions, and the servers of a murder.
+//! mbx-remap-part: renames partitions, and the servers of a murder.
 
 use clap::Parser;
 use mbxtools::list::edits::Changes;
@@ -22,8 +22,8 @@ use std::process::ExitCode;
 
 /// Rename the partitions of a Cyrus mailbox list
 ///
-/// All renames are made at once: 0=1 1=0 swaps. Partitions that no rename names stay, and so do those of remote
-/// mailboxes, which are another server's.
+/// All renames are made at once: 0=1 1=0 swaps. Other partitions keep their names. Those of remote mailboxes belong to
+/// another server and keep theirs too.
 #[derive(Parser)]
 #[command(name = "mbx-remap-part", version = KNOWN)]
 struct Options {
@@ -32,7 +32,7 @@ struct Options {
     #[command(flatten)]
     rejects: Rejects,
 
-    /// Renames from a csv file of two columns, old and new
+    /// Read renames from a csv file of two columns, old and new
     #[arg(long, value_name = "FILE")]
     map: Vec<PathBuf>,
 
@@ -40,51 +40,51 @@ struct Options {
     #[arg(long, value_name = "OLD=NEW")]
     server: Vec<OsString>,
 
-    /// Refuse a partition that no rename names
+    /// Refuse a partition without a rename
     #[arg(long)]
     strict: bool,
 
-    /// Refuse a resulting partition that this imapd.conf, of the host at hand, does not declare
+    /// Refuse a new partition that this host's imapd.conf does not declare
     #[arg(short = 'C', long = "conf", value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Write mailbox,old,new of every mailbox whose partition changes, as csv
+    /// Write every mailbox whose partition changes, as csv: mailbox,old,new
     #[arg(long, value_name = "FILE")]
     moves: Option<PathBuf>,
 
-    /// Renames, and the list's files; - or no file for stdin
+    /// Renames, and the files of the list; - or no file for stdin
     #[arg(value_name = "OLD=NEW|FILE")]
     operands: Vec<OsString>,
 }
 
-/// One rename, and whether an entry had the old name.
+/// One rename; `used` is true after an entry had the old name.
 struct Rename {
     old: Vec<u8>,
     new: Vec<u8>,
-    met: bool,
+    used: bool,
 }
 
-/// Renames as they were told.
+/// The renames of the command line and of --map.
 #[derive(Default)]
 struct Renames {
     list: Vec<Rename>,
-    /// Where the rename of an old name is.
-    places: HashMap<Vec<u8>, usize>,
-    /// What was asked last, and where its rename is: neighbours in a list mostly share a partition.
+    /// The index of the rename of each old name.
+    indexes: HashMap<Vec<u8>, usize>,
+    /// The last name and the index of its rename: neighbours in a list often share a partition.
     last: (Vec<u8>, Option<usize>),
 }
 
 impl Renames {
     fn add(&mut self, old: Vec<u8>, new: Vec<u8>) -> Result<(), Stop> {
-        match self.places.get(&old).and_then(|at| self.list.get(*at)) {
+        match self.indexes.get(&old).and_then(|at| self.list.get(*at)) {
             None => {
-                self.places.insert(old.clone(), self.list.len());
-                self.list.push(Rename { old, new, met: false });
+                self.indexes.insert(old.clone(), self.list.len());
+                self.list.push(Rename { old, new, used: false });
             }
             Some(known) if known.new != new => {
                 let names = (Name(&known.old), Name(&known.new), Name(&new));
                 return Err(Stop::Trouble(format!(
-                    "{} is to become both {} and {}: leave one out",
+                    "{}: two renames, to both {} and {}: leave one out",
                     names.0, names.1, names.2
                 )));
             }
@@ -93,23 +93,23 @@ impl Renames {
         Ok(())
     }
 
-    /// The new name of `old`, if it has one.
+    /// Returns the new name of `old`, if it has one.
     fn of(&mut self, old: &[u8]) -> Option<&[u8]> {
         if self.last.0 != old {
             self.last.0.clear();
             self.last.0.extend_from_slice(old);
-            self.last.1 = self.places.get(old).copied();
+            self.last.1 = self.indexes.get(old).copied();
         }
         let rename = self.list.get_mut(self.last.1?)?;
-        rename.met = true;
+        rename.used = true;
         Some(&rename.new)
     }
 
-    /// A rename that names nothing is a slip of the pen more often than not.
-    fn tell_unmet(&self, what: &str, kind: &'static str, report: &mut Report) {
-        for rename in self.list.iter().filter(|rename| !rename.met) {
+    /// Reports the renames that no entry needed: most are typing errors.
+    fn report_unused(&self, what: &str, kind: &'static str, report: &mut Report) {
+        for rename in self.list.iter().filter(|rename| !rename.used) {
             let old = Name(&rename.old);
-            let text = format_args!("no entry has {what} {old}; mbx-parse --summary shows those there are");
+            let text = format_args!("no entry has {what} {old}; mbx-parse --summary shows the ones in the list");
             report.remark_alike(kind, text);
         }
     }
@@ -148,8 +148,8 @@ impl Remap {
         let renamed = self.partitions.of(old);
         if renamed.is_none() && self.strict {
             return Ok(Verdict::Refuse(Refusal::with(
-                "partition that no rename names",
-                format_args!("{0}; {0}={0} keeps it", Name(old)),
+                "partition without a rename",
+                format_args!("{0}; add {0}={0} to keep it", Name(old)),
             )));
         }
         let new = renamed.unwrap_or(old);
@@ -166,7 +166,7 @@ impl Remap {
                 moves.write_record([entry.mailbox(), old, new]).map_err(SideFile::failed)?;
             }
         }
-        // A name history tells where the mailbox was: on this host the disks have their new names there, too.
+        // A name history has former partitions of the mailbox. This host's disks have new names for them too.
         for place in entry.members.iter().flat_map(|members| &members.history) {
             let old = place.text.of(entry.values);
             if let Some(new) = self.partitions.of(old).filter(|new| *new != old) {
@@ -181,7 +181,7 @@ impl Remap {
 impl Filter for Remap {
     fn entry(&mut self, entry: &Entry<'_>, changes: &mut Changes, _report: &mut Report) -> Result<Verdict, Stop> {
         let kind = entry.kind();
-        // Tombstones and intermediates have no place to speak of.
+        // Tombstones and intermediates have no server that matters.
         let placed = kind == Kind::Remote || (kind == Kind::Mailbox && entry.server().is_some());
         if placed && !self.servers.list.is_empty() {
             self.server(entry, changes);
@@ -198,8 +198,8 @@ impl Filter for Remap {
     }
 
     fn end(&mut self, _heading: &Heading, _account: &mut Account, report: &mut Report) -> Result<(), Stop> {
-        self.partitions.tell_unmet("partition", "partition that no entry has", report);
-        self.servers.tell_unmet("server", "server that no entry has", report);
+        self.partitions.report_unused("partition", "partition that no entry has", report);
+        self.servers.report_unused("server", "server that no entry has", report);
         match &mut self.moves {
             Some(moves) => moves.flush().map_err(SideFile::failed),
             None => Ok(()),
@@ -229,11 +229,11 @@ fn remap(options: Options, report: &mut Report) -> Result<Account, Stop> {
     let mapped = options.map.iter().map(|path| read_pairs(path)).collect::<Result<Vec<_>, _>>()?;
     for (old, new) in mapped.into_iter().flatten().chain(pairs) {
         if old.is_empty() {
-            return Err(Stop::Trouble(format!("={}: OLD=NEW is wanted, and no partition has no name", Name(&new))));
+            return Err(Stop::Trouble(format!("={}: the old name is missing: write OLD=NEW", Name(&new))));
         }
         if !partition::can_be_declared(&new) {
             return Err(Stop::Trouble(format!(
-                "{}={}: the new name cannot be a partition's: they have a to z, 0 to 9, _ and - only, at most {} bytes",
+                "{}={}: the new name cannot be a partition: use a to z, 0 to 9, _ and -, at most {} bytes",
                 Name(&old),
                 Name(&new),
                 partition::MAX_LEN
@@ -246,7 +246,7 @@ fn remap(options: Options, report: &mut Report) -> Result<Account, Stop> {
             Some((old, new)) if !old.is_empty() && !new.is_empty() && !new.iter().any(|b| b" \t!\r\n".contains(b)) => {
                 servers.add(old, new)?;
             }
-            _ => return Err(Stop::Trouble(format!("--server {}: OLD=NEW is wanted", word.display()))),
+            _ => return Err(Stop::Trouble(format!("--server {}: write OLD=NEW", word.display()))),
         }
     }
     let moves = match &options.moves {

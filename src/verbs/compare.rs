@@ -1,4 +1,4 @@
-//! Two lists side by side, and one list with itself, whatever their size, order and dialect.
+//! Compares two lists, of any size, order and dialect, and finds mailboxes that are in one list twice.
 
 use crate::list::edits::Changes;
 use crate::list::error::Stop;
@@ -12,22 +12,22 @@ use crate::run::engine::{Filter, Run, Seal, Verdict, run};
 use crate::run::report::{Report, Status};
 use clap::ValueEnum;
 
-/// What of two entries is compared.
+/// The fields of an entry that can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Field {
-    /// That it is there at all.
+    /// The mailbox name: both lists have the entry.
     Name,
-    /// Partition and server.
+    /// The partition and the server.
     Partition,
-    /// Identifiers with their rights, in any order.
+    /// The identifiers with their rights, in any order.
     Acl,
     /// The mbtype.
     Mbtype,
-    /// The uniqueid, which only JSON lists hold.
+    /// The uniqueid, which only JSON lists have.
     Uniqueid,
 }
 
-/// The fields to compare: those asked for, or all that both lists hold.
+/// Returns the fields to compare: those of `--compare`, or all that both lists have.
 pub fn fields(asked: &[Field], dialects: [Option<Dialect>; 2]) -> Result<Vec<Field>, Stop> {
     let with_ids = dialects.iter().all(|dialect| dialect.is_some_and(Dialect::has_uniqueids));
     let typeless = dialects.into_iter().flatten().any(|dialect| !dialect.has_types());
@@ -42,15 +42,15 @@ pub fn fields(asked: &[Field], dialects: [Option<Dialect>; 2]) -> Result<Vec<Fie
         return Ok(all);
     }
     if asked.contains(&Field::Uniqueid) && !with_ids {
-        return Err(Stop::Trouble("--compare uniqueid: only JSON lists hold it, and not both are such".to_string()));
+        return Err(Stop::Trouble("--compare uniqueid: both lists must be JSON lists".to_string()));
     }
     if typeless && asked.contains(&Field::Mbtype) {
-        return Err(Stop::Trouble("--compare mbtype: lists of releases up to 2.3.3 hold none".to_string()));
+        return Err(Stop::Trouble("--compare mbtype: lists of releases up to 2.3.3 have no mbtype".to_string()));
     }
     Ok(asked.to_vec())
 }
 
-/// Tells every mailbox that stands in the list more than once.
+/// Reports every mailbox that is in the list more than once.
 pub fn tell_duplicates(sorted: &Sorted, report: &mut Report) -> Result<(), Stop> {
     let mut records = sorted.read()?;
     let mut last = Vec::new();
@@ -127,16 +127,16 @@ fn split_fold(record: &[u8]) -> (&[u8], &[u8]) {
     (&record[..at], record.get(at + 1..).unwrap_or_default())
 }
 
-/// What another list is read for.
+/// The reason for reading another list.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// To be compared with.
+    /// A comparison.
     Other,
-    /// What was loaded, which may be nothing at all.
+    /// The verification of a load; the server's list may be empty.
     Verify,
 }
 
-/// Reads another list for its entries. An empty one would be nothing to compare with, unless it is what was loaded.
+/// Reads the entries of another list. An empty list is an error, except for a verification.
 pub fn collect(
     sources: Vec<Source>,
     releases: Releases,
@@ -155,7 +155,7 @@ pub fn collect(
         }
     }
     let mut collect = Collect(Sorter::default(), None, Vec::new());
-    let mut of_its_own = Report::new(report.tool(), report.volume());
+    let mut other_report = Report::new(report.tool(), report.volume());
     let whole = Run {
         input: Input::new(sources),
         output: None,
@@ -165,35 +165,38 @@ pub fn collect(
         allow_empty: purpose == Purpose::Verify,
         require_end: false,
     };
-    run(whole, &mut collect, &mut of_its_own);
+    run(whole, &mut collect, &mut other_report);
     let unfit = match purpose {
-        Purpose::Other => "the other list is not one to compare with, see above",
-        Purpose::Verify => "whether the list was loaded is not known: --verify printed none to compare with, see above",
+        Purpose::Other => "the other list cannot be compared with: see the message above",
+        Purpose::Verify => {
+            "it is not known if the list was loaded: --verify printed no list to compare with, see above"
+        }
     };
-    match of_its_own.status() {
+    match other_report.status() {
         Status::Done => Ok((collect.0.sorted()?, collect.1)),
         Status::Trouble => Err(Stop::Trouble(unfit.to_string())),
         _ => Err(Stop::Refused(unfit.to_string())),
     }
 }
 
-/// How a comparison speaks of its two sides.
+/// The texts of a comparison, and its rules.
 pub struct Words<'a> {
-    /// Of an entry that the second list lacks; none if that is only counted.
+    /// The kind and the text of an entry that the second list lacks.
     missing: (&'static str, String),
-    /// Of an entry that only the second list has; none if that does not matter.
+    /// The kind and the text of an entry that only the second list has, if that is reported.
     surplus: Option<(&'static str, String)>,
+    /// The kind of a difference.
     differs: &'static str,
-    /// What the first and the second list are called where they differ.
+    /// The names of the first and the second list in the text of a difference.
     sides: [&'a str; 2],
-    /// Whether a missing entry spoils the status by itself.
+    /// True if a missing entry is an error by itself.
     strict: bool,
-    /// Whether only mailboxes count: a tombstone is what is left of one that was lost.
+    /// True if only mailboxes count: a tombstone is the rest of a mailbox that was lost.
     mailboxes_only: bool,
 }
 
 impl Words<'_> {
-    /// The next record that counts.
+    /// Returns the next record that counts.
     fn next<'r>(&self, records: &'r mut Records<'_>) -> Result<Option<&'r [u8]>, Stop> {
         if self.mailboxes_only {
             while records.peek().is_some_and(|record| !kept(record).is_mailbox()) {
@@ -203,7 +206,7 @@ impl Words<'_> {
         records.advance()
     }
 
-    /// Of an older list and this one: what is lost is counted, and what is new does not matter.
+    /// Returns the texts for an older list and this one. Lost entries are counted, new ones do not matter.
     pub fn lost(name: &str) -> Words<'_> {
         Words {
             missing: ("lost", format!("in {name}, but lost")),
@@ -215,7 +218,7 @@ impl Words<'_> {
         }
     }
 
-    /// Of this list and another.
+    /// Returns the texts for this list and another.
     pub fn differs(name: &str) -> Words<'_> {
         Words {
             missing: ("not in the other list", format!("not in {name}")),
@@ -227,28 +230,28 @@ impl Words<'_> {
         }
     }
 
-    /// Of what was meant and what was loaded, by a loader of this dialect: that of JSON skips tombstones.
+    /// Returns the texts for this list and the server's list after a load. The JSON loader skips tombstones.
     pub fn verified(dialect: Option<Dialect>) -> Words<'static> {
         Words {
             missing: ("not loaded", "not in the server's list".to_string()),
-            surplus: Some(("not meant", "in the server's list, but not meant to be".to_string())),
-            differs: "loaded as something else",
-            sides: ["meant", "the server has"],
+            surplus: Some(("only on the server", "only in the server's list".to_string())),
+            differs: "loaded with another value",
+            sides: ["the list has", "the server has"],
             strict: true,
             mailboxes_only: dialect == Some(Dialect::Json),
         }
     }
 }
 
-/// What a comparison came to.
+/// The result of a comparison.
 pub struct Comparison {
-    /// How many entries the first list has.
+    /// The number of entries in the first list.
     pub left: u64,
-    /// How many of them the second lacks.
+    /// The number of them that the second list lacks.
     pub missing: u64,
 }
 
-/// Walks two sorted lists side by side.
+/// Compares two sorted lists entry by entry.
 pub fn compare(
     left: &Sorted,
     right: &Sorted,
@@ -285,7 +288,7 @@ pub fn compare(
             }
             (_, Some(a), Some(b)) => {
                 found.left += 1;
-                tell_difference(a, b, fields, words, report);
+                report_difference(a, b, fields, words, report);
             }
             _ => {}
         }
@@ -298,7 +301,8 @@ pub fn compare(
     }
 }
 
-fn tell_difference(a: &[u8], b: &[u8], fields: &[Field], words: &Words<'_>, report: &mut Report) {
+/// Reports the fields in which two entries of one mailbox differ.
+fn report_difference(a: &[u8], b: &[u8], fields: &[Field], words: &Words<'_>, report: &mut Report) {
     let (a, b) = (kept(a), kept(b));
     for (field, what, here, there) in [
         (Field::Partition, "partition", a.place, b.place),

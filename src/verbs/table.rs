@@ -13,29 +13,29 @@ use clap::ValueEnum;
 use memchr::memchr3;
 use std::io::{self, BufWriter, Write};
 
-/// A table of entries.
+/// The formats of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For spreadsheets: comma-separated, quoted as RFC 4180 has it, and no cell is a formula
+    /// For spreadsheets: separated by commas, quoted as in RFC 4180, and no cell is a formula
     Csv,
-    /// For other tools: TABs between the columns, nothing quoted; what would break a row is an escape as in C
+    /// For other tools: separated by TABs, not quoted; TAB, newline, CR and backslash are escaped as in C
     Tsv,
-    /// One JSON object a line, the ACL an array of pairs
+    /// One JSON object a line, with the ACL as an array of pairs
     Jsonl,
 }
 
 const COLUMNS: [&str; 6] = ["mailbox", "mbtype", "server", "partition", "acl", "uniqueid"];
 
-/// Entries as rows of a table.
+/// Writes entries as rows of a table.
 pub struct Rows {
     format: Format,
     out: BufWriter<Box<dyn Write>>,
     row: Vec<u8>,
     acl: Vec<u8>,
     last_type: Option<(Mbtype, String)>,
-    /// How many rows have bytes that are not UTF-8.
+    /// The number of rows with bytes that are not UTF-8.
     not_utf8: u64,
-    /// How many have a cell that a spreadsheet would take for a formula.
+    /// The number of rows with a cell that a spreadsheet would read as a formula.
     formulas: u64,
 }
 
@@ -53,8 +53,8 @@ impl Rows {
         Ok(Rows { format, out, row, acl, last_type: None, not_utf8: 0, formulas: 0 })
     }
 
-    /// Writes one entry. In csv and tsv the ACL is `identifier rights; identifier rights`: the last word of each is the
-    /// rights. In JSON it is an array of pairs, because one identifier may stand in it twice.
+    /// Writes one entry. In csv and tsv the ACL is `identifier rights; identifier rights`: the last word of each pair
+    /// is the rights. In JSON it is an array of pairs, because an identifier may occur twice.
     pub fn write(&mut self, entry: &Entry<'_>) -> Result<(), Stop> {
         if let Some(mbtype) =
             entry.mbtype().filter(|mbtype| self.last_type.as_ref().is_none_or(|(last, _)| last != mbtype))
@@ -124,15 +124,15 @@ impl Rows {
         self.out.flush().map_err(|e| failed(&e))?;
         if self.not_utf8 > 0 {
             let what = match self.format {
-                Format::Jsonl => "which JSON cannot hold; they show as U+FFFD (csv and tsv keep them)",
-                _ => "which go out as they are; many tools want them through iconv first",
+                Format::Jsonl => "which JSON cannot hold; they are shown as U+FFFD (csv and tsv keep them)",
+                _ => "which are written unchanged; many tools need iconv before them",
             };
             report.remark(format_args!("{} entries have bytes that are not UTF-8, {what}", Count(self.not_utf8)));
         }
         if self.formulas > 0 {
             report.remark(format_args!(
-                "{} entries have a cell that begins with = + - or @, which spreadsheets take for a formula; it has a ' in \
-                 front (tsv and jsonl have it as it is)",
+                "{} entries have a cell that begins with = + - or @, which spreadsheets read as a formula; a ' is written \
+                 before it (not in tsv and jsonl)",
                 Count(self.formulas)
             ));
         }
@@ -140,8 +140,8 @@ impl Rows {
     }
 }
 
-/// A cell of csv. True if it would be a formula: any user can give rights to `=HYPERLINK(...)`, and the administrator
-/// opens the table.
+/// Writes a cell of csv. Returns true if it would be a formula: any user can give rights to `=HYPERLINK(...)`, and the
+/// administrator opens the table.
 fn write_quoted(cell: &[u8], out: &mut Vec<u8>) -> bool {
     let formula = matches!(cell.first(), Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r'));
     let quoted = memchr3(b',', b'"', b'\n', cell).is_some() || cell.contains(&b'\r');
@@ -161,7 +161,7 @@ fn write_quoted(cell: &[u8], out: &mut Vec<u8>) -> bool {
     formula
 }
 
-/// A cell of tsv, as miller and the COPY of PostgreSQL have it.
+/// Writes a cell of tsv, as miller and the COPY of PostgreSQL read it.
 fn write_plain(cell: &[u8], out: &mut Vec<u8>) {
     for &b in cell {
         match b {

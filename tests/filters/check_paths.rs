@@ -542,7 +542,7 @@ fn many_jobs_say_what_one_says() {
 /// Root reads what the server cannot: that is not there.
 #[test]
 fn root_looks_as_the_server() {
-    if !stage::has_root(false) {
+    if !harness::has_root(false) {
         return;
     }
     let (sandbox, dump) = old();
@@ -645,7 +645,7 @@ fn as_user(user: &str, options: &[&str]) -> std::process::Command {
 /// A directory above the partitions that keeps the Cyrus user out keeps the server from every mailbox.
 #[test]
 fn root_looks_as_the_server_from_the_first_directory_on() {
-    if !stage::has_root(false) {
+    if !harness::has_root(false) {
         return;
     }
     for dirs in [&["spool"][..], &["meta"]] {
@@ -658,7 +658,7 @@ fn root_looks_as_the_server_from_the_first_directory_on() {
         ];
         let ask = |status, options: &[&str], list: &[u8]| {
             let asked = as_user("daemon", &[&["-C", &conf, "--from", "2.2.13"], options].concat());
-            stage::feed(asked, list).expect(status)
+            harness::feed(asked, list).expect(status)
         };
         for (options, list) in lists {
             let ran =
@@ -682,19 +682,19 @@ fn root_looks_as_the_server_from_the_first_directory_on() {
 
 #[test]
 fn root_looks_as_the_server_at_a_partition_of_roots_own() {
-    if !stage::has_root(false) {
+    if !harness::has_root(false) {
         return;
     }
     let (sandbox, dump, conf) = private(&["spool"]);
     sandbox.sh("chmod 755 private && chown 0:0 private/spool/1 && chmod 700 private/spool/1").expect(0);
     for jobs in ["1", "8"] {
-        stage::feed(as_user("daemon", &["-C", &conf, "--jobs", jobs]), &dump)
+        harness::feed(as_user("daemon", &["-C", &conf, "--jobs", jobs]), &dump)
             .expect(2)
             .says(&format!("it cannot enter {} (mode 0700, owner 0, group 0)", sandbox.file("private/spool/1")));
     }
     // Who may enter and not list can open every mailbox.
     sandbox.sh("chmod 711 private/spool/1").expect(0);
-    stage::feed(as_user("daemon", &["-C", &conf]), &dump).expect(0).writes(&dump);
+    harness::feed(as_user("daemon", &["-C", &conf]), &dump).expect(0).writes(&dump);
     // Where the missing ones are said to lie, the server could not look either.
     sandbox.sh("chmod 700 private/spool/1 && rm -r private/spool/2/* && mkdir private/spool/2/user").expect(0);
     let mistaken: Vec<u8> = lines(&run("remap-part", &["1=2"], &dump).expect(0).out)
@@ -702,7 +702,7 @@ fn root_looks_as_the_server_at_a_partition_of_roots_own() {
         .filter(|line| line.windows(3).any(|part| part == b"\t2\t"))
         .flatten()
         .collect();
-    stage::feed(as_user("daemon", &["-C", &conf]), &mistaken)
+    harness::feed(as_user("daemon", &["-C", &conf]), &mistaken)
         .expect(1)
         .says("the first of them stand in no other declared partition");
 }
@@ -710,7 +710,7 @@ fn root_looks_as_the_server_at_a_partition_of_roots_own() {
 /// The groups of a user are those of the whole group file, and the group that the configuration says.
 #[test]
 fn root_looks_with_the_groups_of_the_server() {
-    if !stage::has_root(true) {
+    if !harness::has_root(true) {
         return;
     }
     let (sandbox, dump, conf) = private(&["spool"]);
@@ -728,7 +728,7 @@ fn root_looks_with_the_groups_of_the_server() {
     let ask = |conf: &str, status| {
         for jobs in ["1", "8"] {
             let asked = as_user("mbxcyrus", &["-C", conf, "--from", "2.2.13", "--jobs", jobs]);
-            let ran = stage::feed(stage::behind(&users, &asked), &dump).expect(status);
+            let ran = harness::feed(harness::behind(&users, &asked), &dump).expect(status);
             if status == 2 {
                 ran.says("Permission denied for uid 64001")
                     .says(&format!("it cannot enter {} ", sandbox.file("private")));
@@ -756,16 +756,16 @@ fn root_looks_with_the_groups_of_the_server() {
     // Numbers, of a user whom this host has no name for.
     let mut asked = as_user("64005", &["-C", &conf, "--from", "2.2.13"]);
     asked.env("CYRUS_GROUP", "64003");
-    stage::feed(asked, &dump).expect(2).says("Permission denied for uid 64005").says("spool/default/-dash (mode 0700");
+    harness::feed(asked, &dump).expect(2).says("Permission denied for uid 64005").says("spool/default/-dash (mode 0700");
     let unknown = sandbox.write("unknown.conf", text + "cyrus_group: mbxnosuch\n");
     let asked = as_user("mbxcyrus", &["-C", &unknown, "--from", "2.2.13"]);
-    stage::feed(stage::behind(&users, &asked), &dump).expect(2).says("cyrus_group: no such group: mbxnosuch");
+    harness::feed(harness::behind(&users, &asked), &dump).expect(2).says("cyrus_group: no such group: mbxnosuch");
 }
 
 /// Users that no file of this host has: systemd's, as those of LDAP or sssd would be.
 #[test]
 fn users_of_the_name_service_are_known() {
-    if !stage::has_root(true) {
+    if !harness::has_root(true) {
         return;
     }
     let (sandbox, dump, conf) = private(&["spool"]);
@@ -778,22 +778,22 @@ fn users_of_the_name_service_are_known() {
     );
     let mut getent = std::process::Command::new("getent");
     getent.args(["passwd", "mbxldap"]);
-    if stage::feed(stage::behind(&users, &getent), b"").status != 0 {
+    if harness::feed(harness::behind(&users, &getent), b"").status != 0 {
         eprintln!("\n*** SKIPPED: there is no libnss_systemd here ***");
         return;
     }
     let asked = as_user("mbxldap", &["-C", &conf, "--from", "2.2.13"]);
     sandbox.sh("chown -R 64010:64011 private/spool").expect(0);
-    stage::feed(stage::behind(&users, &asked), &dump).expect(2).says("Permission denied for uid 64010");
+    harness::feed(harness::behind(&users, &asked), &dump).expect(2).says("Permission denied for uid 64010");
     sandbox.sh("chgrp 64011 private; chmod 710 private").expect(0);
-    stage::feed(stage::behind(&users, &asked), &dump).expect(0).writes(&dump);
+    harness::feed(harness::behind(&users, &asked), &dump).expect(0).writes(&dump);
     // And they may own directories.
     let (sandbox, dump, conf) = with_meta();
     sandbox.sh("chmod 755 .").expect(0);
     for owner in ["mbxldap", "64010", "mbxldap:", "mbxldap:mbxldap"] {
         sandbox.sh("rm -rf meta/*/*").expect(0);
         let made = command("mkmeta", &["-C", &conf, "--from", "2.2.13", "--owner", owner]);
-        stage::feed(stage::behind(&users, &made), &dump).expect(0).writes(&dump);
+        harness::feed(harness::behind(&users, &made), &dump).expect(0).writes(&dump);
         let meta = std::fs::metadata(sandbox.path().join("meta/1/user/bob")).unwrap();
         assert_eq!((meta.uid(), meta.gid()), (64010, 64011), "{owner}");
     }
@@ -882,7 +882,7 @@ fn directories_are_made_once() {
 /// Numbers are those of users, and without a group it is the user's own.
 #[test]
 fn owners_are_names_or_numbers() {
-    if !stage::has_root(false) {
+    if !harness::has_root(false) {
         return;
     }
     let (sandbox, dump, conf) = with_meta();
@@ -928,14 +928,14 @@ fn owners_are_names_or_numbers() {
 /// What is there for root and not for the server is not there.
 #[test]
 fn directories_that_the_server_cannot_use_are_trouble() {
-    if !stage::has_root(false) {
+    if !harness::has_root(false) {
         return;
     }
     let (sandbox, dump, conf) = private(&["meta"]);
     let mkmeta = |user: &str, options: &[&str]| {
         let mut made = command("mkmeta", &[&["-C", &conf, "--from", "2.2.13"], options].concat());
         made.env("CYRUS_USER", user);
-        stage::feed(made, &dump)
+        harness::feed(made, &dump)
     };
     let ways = [&[][..], &["-n"], &["--copy"], &["--move", "-n"]];
     for way in ways {

@@ -131,8 +131,8 @@ fn another_list_entry_by_entry() {
     // What one of them does not hold is not compared, and cannot be asked for.
     let old = sandbox.write("old", read("migration/in.dump"));
     guard(&["--compare-with", &old, "--compare", "name"], &list()).expect(0);
-    guard(&["--compare-with", &old, "--compare", "mbtype"], &list()).expect(2).says("hold none");
-    guard(&["--compare-with", &old, "--compare", "uniqueid"], &list()).expect(2).says("only JSON lists hold it");
+    guard(&["--compare-with", &old, "--compare", "mbtype"], &list()).expect(2).says("have no mbtype");
+    guard(&["--compare-with", &old, "--compare", "uniqueid"], &list()).expect(2).says("both lists must be JSON lists");
 }
 
 #[test]
@@ -246,18 +246,16 @@ fn what_was_loaded_is_compared_with_what_was_meant() {
     with("sort -r DB").expect(0);
     with("tac DB").expect(0);
     with("grep -v '^user.frank' DB").expect(1).says("not in the server's list: user.frank\n");
-    with("cat DB; printf 'user.x\\t0 3\\tx\\tlrs\\t\\n'")
-        .expect(1)
-        .says("in the server's list, but not meant to be: user.x");
+    with("cat DB; printf 'user.x\\t0 3\\tx\\tlrs\\t\\n'").expect(1).says("only in the server's list: user.x");
     let other = with("sed 's/^\\(user.frank\\t\\)0 1/\\13 1/' DB").expect(1);
-    other.says("user.frank: mbtype: meant 0, the server has 3");
+    other.says("user.frank: mbtype: the list has 0, the server has 3");
     let other = with("sed 's/^\\(user.frank\\t.*\\)lrswipkxtea/\\1lrs/' DB").expect(1);
-    other.says("user.frank: ACL: meant 'frank\\tlrswipkxtea\\t', the server has 'frank\\tlrs\\t'");
+    other.says("user.frank: ACL: the list has 'frank\\tlrswipkxtea\\t', the server has 'frank\\tlrs\\t'");
     with("true").expect(1).says("not in the server's list");
     let failed = with("cat DB; exit 1")
         .expect(1)
         .says("ended with exit status: 1")
-        .says("--verify printed none to compare with");
+        .says("--verify printed no list to compare with");
     assert!(!failed.err.contains("server's list"), "{}", failed.err);
     with("head -c 3000 DB").expect(1);
     guard(&["--verify", "true"], &list()).expect(2);

@@ -128,7 +128,7 @@ const TABLE: &[(&str, i32, &[&str])] = &[
     (
         "mbx-count-guard --to 2.2.13 --verify false list -- sh -c 'cat >loaded'",
         1,
-        &["not known", "--verify printed none"],
+        &["not known", "--verify printed no list"],
     ),
     ("mbx-count-guard --to 2.2.13 --verify false list -- sh -c 'cat >loaded'", 1, &["2 in, 2 out", "do not switch"]),
     // The order of things.
@@ -178,7 +178,7 @@ const TABLE: &[(&str, i32, &[&str])] = &[
     ("mbx-check-paths -C nosuch.conf list", 2, &["nosuch.conf", "No such file"]),
     ("mbx-check-paths -C list list", 2, &["list:1", "is it an imapd.conf?"]),
     ("mbx-remap-part -C imapd.conf list", 1, &["list:2", "not declared", "imapd.conf", "1=NEW", "user.bob.Sent"]),
-    ("mbx-remap-part --strict 1=default list", 1, &["list:1", "no rename names", "default=default", "user.bob"]),
+    ("mbx-remap-part --strict 1=default list", 1, &["list:1", "without a rename", "default=default", "user.bob"]),
     (
         "sed 1d list | mbx-check-paths -C imapd.conf --from 2.2.13",
         2,

@@ -646,8 +646,8 @@ fn touches_nothing(night: &Night, list: &[u8], script: Option<&str>, status: i32
     for way in [&["--move", "-n"][..], &["--copy", "-n"], &["--move"], &["--copy"], &["--move", "--prefer", "spool"]] {
         let (conf, owner) = (night.sandbox.file("meta.conf"), owner());
         let asked = command("mkmeta", &[&["-C", &conf, "--from", "2.2.13", "--owner", &owner], way].concat());
-        let asked = if let Some(script) = script { stage::behind(script, &asked) } else { asked };
-        let mut ran = stage::feed(asked, list).expect(status);
+        let asked = if let Some(script) = script { harness::behind(script, &asked) } else { asked };
+        let mut ran = harness::feed(asked, list).expect(status);
         for what in what {
             ran = ran.says(what);
         }
@@ -707,7 +707,7 @@ fn a_link_into_any_root_of_the_configuration_is_refused() {
 
 #[test]
 fn a_mount_of_another_mailbox_is_refused() {
-    if !stage::has_root(true) {
+    if !harness::has_root(true) {
         return;
     }
     for target in ["user/zzz", "user/bob/below"] {
@@ -741,14 +741,14 @@ fn a_mount_of_another_mailbox_is_refused() {
     // The one alone is on a disk of its own.
     let (conf, owner) = (night.sandbox.file("meta.conf"), owner());
     let asked = command("mkmeta", &["-C", &conf, "--from", "2.2.13", "--owner", &owner, "--copy"]);
-    stage::feed(stage::behind(&script, &asked), &zzz("1")).expect(0).says("3 files copied");
+    harness::feed(harness::behind(&script, &asked), &zzz("1")).expect(0).says("3 files copied");
     assert!(night.meta.join("1/user/zzz/cyrus.index").is_file());
 }
 
 /// What is mounted below a metapartition, too.
 #[test]
 fn two_mailboxes_have_no_metadata_directory_in_common() {
-    if !stage::has_root(true) {
+    if !harness::has_root(true) {
         return;
     }
     let night = Night::new();
@@ -759,7 +759,7 @@ fn two_mailboxes_have_no_metadata_directory_in_common() {
     let (conf, owner) = (night.sandbox.file("meta.conf"), owner());
     let plain = |script: &str, list: &[u8]| {
         let asked = command("mkmeta", &["-C", &conf, "--from", "2.2.13", "--owner", &owner]);
-        stage::feed(stage::behind(script, &asked), list)
+        harness::feed(harness::behind(script, &asked), list)
     };
     // Of a mailbox that the list does not name; the directory itself, and one that is to be made below it.
     let script = format!("mount --bind {} {}", bob("frank").display(), bob("bob").display());

@@ -14,7 +14,7 @@ fn renames_are_made_at_once() {
     run("remap-part", &["--map", &map, "default=main"], list).expect(0).writes(swapped);
     run("remap-part", &["--strict", "--map", &map, "default=main"], list)
         .expect(1)
-        .says("stdin:4: partition that no rename names (2; 2=2 keeps it): d");
+        .says("stdin:4: partition without a rename (2; add 2=2 to keep it): d");
     run("remap-part", &["--strict", "--map", &map, "default=main", "2=2"], list).expect(0).writes(swapped);
 }
 
