@@ -756,7 +756,10 @@ fn root_looks_with_the_groups_of_the_server() {
     // Numbers, of a user whom this host has no name for.
     let mut asked = as_user("64005", &["-C", &conf, "--from", "2.2.13"]);
     asked.env("CYRUS_GROUP", "64003");
-    harness::feed(asked, &dump).expect(2).says("Permission denied for uid 64005").says("spool/default/-dash (mode 0700");
+    harness::feed(asked, &dump)
+        .expect(2)
+        .says("Permission denied for uid 64005")
+        .says("spool/default/-dash (mode 0700");
     let unknown = sandbox.write("unknown.conf", text + "cyrus_group: mbxnosuch\n");
     let asked = as_user("mbxcyrus", &["-C", &unknown, "--from", "2.2.13"]);
     harness::feed(harness::behind(&users, &asked), &dump).expect(2).says("cyrus_group: no such group: mbxnosuch");

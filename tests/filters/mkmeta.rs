@@ -2,6 +2,7 @@
 //!
 //! `MBX_KILL_TRIALS` (default 10) says how often somebody is killed.
 
+use crate::harness;
 use crate::harness::{Moments, Ran, Sandbox, Walk, command, lines, owner, read, run};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;

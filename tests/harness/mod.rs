@@ -172,7 +172,7 @@ pub fn has_root(mounts: bool) -> bool {
         _ => "it needs root",
     };
     let name = std::thread::current().name().unwrap_or("a test").to_string();
-    let _ = writeln!(std::io::stderr(), "\n*** SKIPPED: {name}: {skipped} ***");
+    skip(&format!("{name}: {skipped}"), "MBX_REQUIRE_TOOLS");
     false
 }
 
