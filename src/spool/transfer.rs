@@ -58,18 +58,18 @@ enum Step {
     /// There is none, or none in the spool and one in its place.
     None { there: bool },
     /// It is only in the spool.
-    Bring,
+    Transfer,
     /// It is in both, they differ, and the spool's counts.
     Replace,
     /// It is in both, alike.
-    Alike,
+    Equal,
     /// It is in both, they differ, and the metapartition's counts.
-    Outdone,
+    Superseded,
 }
 
 impl Step {
     fn brings(self) -> bool {
-        matches!(self, Step::Bring | Step::Replace)
+        matches!(self, Step::Transfer | Step::Replace)
     }
 }
 
@@ -148,7 +148,7 @@ impl Mover {
 
     /// A file that no server makes anew and that was kept apart before, where this configuration looks for it
     /// in the spool. It is not brought back.
-    fn is_apart_no_more(&self, roots: &Roots, tail: &[u8], makers: &mut Makers) -> Result<Option<Refusal>, Stop> {
+    fn no_longer_apart(&self, roots: &Roots, tail: &[u8], makers: &mut Makers) -> Result<Option<Refusal>, Stop> {
         for file in MetaFile::ALL.into_iter().filter(|file| !file.can_be_made_anew() && roots.of(*file) == roots.data) {
             let at = |meta| Place { file, tail, spool: &roots.data, meta };
             // Mostly there is a header and an index, and nothing more is to be asked of the disk.
@@ -159,13 +159,13 @@ impl Mover {
                 let place = at(root);
                 if place.stat(makers.below(root)?.find(tail)?, root)?.is_some() {
                     let detail = format_args!(
-                        "{} is there, and {} is where the server will look: metapartition_files has no word {}; add it, or \
-                         move these files yourself",
+                        "the server will look for {1}, not {0}: metapartition_files has no word {2}; add it, or move these \
+                         files yourself",
                         place.show(root),
                         place.show(place.spool),
                         file.word()
                     );
-                    return Ok(Some(Refusal::with("file that is kept apart no more", detail)));
+                    return Ok(Some(Refusal::with("file that is no longer kept apart", detail)));
                 }
             }
         }
@@ -215,7 +215,11 @@ impl Mover {
             let step = match (from.zip(found), to.zip(there)) {
                 (None, None) => {
                     if file.is_needed() {
-                        missing.push(format!("neither {} nor {}", place.show(place.spool), place.show(place.meta)));
+                        missing.push(format!(
+                            "neither {} nor {} exists",
+                            place.show(place.spool),
+                            place.show(place.meta)
+                        ));
                     }
                     Step::None { there: false }
                 }
@@ -225,7 +229,7 @@ impl Mover {
                     }
                     Step::None { there: true }
                 }
-                (Some(_), None) => Step::Bring,
+                (Some(_), None) => Step::Transfer,
                 (Some(old), Some(new)) => match place.step_of_two(old, new, self.prefer, &mut self.buffers)? {
                     Some(step) => step,
                     None => {
@@ -236,21 +240,21 @@ impl Mover {
             };
             self.steps.push(step);
         }
-        if let Some(refusal) = self.is_apart_no_more(roots, tail, makers)? {
+        if let Some(refusal) = self.no_longer_apart(roots, tail, makers)? {
             return Ok(Err(refusal));
         }
         if !missing.is_empty() {
             return Ok(Err(Refusal::with(
-                "no file to move, nor one that is moved",
+                "no file in the spool or on the metapartition",
                 format_args!(
-                    "{}; mbx-check-paths leaves such mailboxes out, and finds those that are hashed as on the old host \
+                    "{}; mbx-check-paths drops such mailboxes, and finds those that the old host hashed otherwise \
                      (--spool-conf)",
                     missing.join(", ")
                 ),
             )));
         }
         if !differ.is_empty() {
-            let detail = format_args!("{}: --prefer tells which counts", differ.join(", "));
+            let detail = format_args!("{}: choose with --prefer spool or --prefer meta", differ.join(", "));
             return Ok(Err(Refusal::with("files that differ in spool and metapartition", detail)));
         }
         Ok(Ok(()))
@@ -259,8 +263,8 @@ impl Mover {
     /// Tells what of the mailbox that was looked at may be older than the rest.
     pub fn tell(&self, at: At<'_>, mailbox: &[u8], report: &mut Report) {
         if self.steps.contains(&Step::Replace) && !self.left.is_empty() {
-            let detail = format_args!(" ({}): is it older than the rest?", self.left.join(", "));
-            report.loss(at, "a file that the spool has no more stays on the metapartition", detail, mailbox);
+            let detail = format_args!(" ({}): is it older than the other files?", self.left.join(", "));
+            report.loss(at, "file that is no longer in the spool stays on the metapartition", detail, mailbox);
         }
     }
 
@@ -297,20 +301,20 @@ impl Mover {
             let Some(to) = makers.below(place.meta)?.dir(tail)? else { continue };
             *twice = match step {
                 Step::None { .. } => false,
-                Step::Bring | Step::Replace => {
+                Step::Transfer | Step::Replace => {
                     let renamed = moves && place.rename(from, place.file.name(), to, step == Step::Replace)?;
                     if !renamed {
                         place.copy(from, to, step == Step::Replace, &mut self.buffers)?;
                     }
                     !renamed
                 }
-                Step::Alike | Step::Outdone if moves => {
+                Step::Equal | Step::Superseded if moves => {
                     // Whoever put it there may not have waited for the disk.
                     let file = place.open(to, place.meta)?;
                     rustix::fs::fsync(&file).map_err(|e| place.failed(place.meta, e))?;
                     true
                 }
-                Step::Alike | Step::Outdone => false,
+                Step::Equal | Step::Superseded => false,
             };
             self.done.count(step);
         }
@@ -324,7 +328,7 @@ impl Mover {
             let now = place.stat(Some(from), place.spool)?;
             if !now.zip(*seen).is_some_and(|(now, seen)| is_one(&now, &seen) && state(&now) == state(&seen)) {
                 return Err(Stop::Trouble(format!(
-                    "{} was changed while it was moved, and stays: is the server running? {} is older",
+                    "{} changed while it was moved, and is kept: is the server running? {} is the older copy",
                     place.show(place.spool),
                     place.show(place.meta)
                 )));
@@ -358,9 +362,9 @@ impl Done {
     fn count(&mut self, step: Step) {
         match step {
             Step::None { there: false } => {}
-            Step::None { there: true } | Step::Alike => self.there += 1,
-            Step::Bring | Step::Replace => self.brought += 1,
-            Step::Outdone => self.outdone += 1,
+            Step::None { there: true } | Step::Equal => self.there += 1,
+            Step::Transfer | Step::Replace => self.brought += 1,
+            Step::Superseded => self.outdone += 1,
         }
     }
 }
@@ -422,7 +426,7 @@ impl Place<'_> {
                 // The metapartition leads into the spool; what is there is in its place.
                 true => Step::None { there: true },
                 // Two names of one file.
-                false => Step::Alike,
+                false => Step::Equal,
             }));
         }
         let alike = old.st_size == new.st_size && {
@@ -432,9 +436,9 @@ impl Place<'_> {
         Ok(match prefer {
             // One disk behind two mounts that call it by two numbers, it may be: what would go away could be all there is.
             _ if alike && may_be_one(&old, &new) => Some(Step::None { there: true }),
-            _ if alike => Some(Step::Alike),
+            _ if alike => Some(Step::Equal),
             Some(Prefer::Spool) => Some(Step::Replace),
-            Some(Prefer::Meta) => Some(Step::Outdone),
+            Some(Prefer::Meta) => Some(Step::Superseded),
             None => None,
         })
     }
@@ -443,12 +447,14 @@ impl Place<'_> {
     fn tell(&self, step: Step, way: Way, report: &Report) {
         let (old, new) = (self.show(self.spool), self.show(self.meta));
         match (step, way) {
-            (Step::Bring, Way::Copy) => report.answer(format_args!("would copy {old} to {new}")),
-            (Step::Bring, Way::Move) => report.answer(format_args!("would move {old} to {new}")),
+            (Step::Transfer, Way::Copy) => report.answer(format_args!("would copy {old} to {new}")),
+            (Step::Transfer, Way::Move) => report.answer(format_args!("would move {old} to {new}")),
             (Step::Replace, Way::Copy) => report.answer(format_args!("would copy {old} over {new}, which differs")),
             (Step::Replace, Way::Move) => report.answer(format_args!("would move {old} over {new}, which differs")),
-            (Step::Alike, Way::Move) => report.answer(format_args!("would remove {old}: {new} is the same")),
-            (Step::Outdone, Way::Move) => report.answer(format_args!("would remove {old}: {new} differs and counts")),
+            (Step::Equal, Way::Move) => report.answer(format_args!("would remove {old}: {new} is the same")),
+            (Step::Superseded, Way::Move) => {
+                report.answer(format_args!("would remove {old}: {new} differs and is preferred"))
+            }
             _ => {}
         }
     }
@@ -509,7 +515,7 @@ impl Place<'_> {
             Ok(()) => Ok(true),
             Err(Errno::XDEV) => Ok(false),
             Err(Errno::EXIST) => Err(Stop::Trouble(format!(
-                "{} was made just now by somebody else: is the server running?",
+                "{} was created just now by another process: is the server running?",
                 self.show(self.meta)
             ))),
             Err(e) => Err(self.failed(self.meta, e)),
@@ -563,7 +569,7 @@ impl Place<'_> {
         match self.are_alike(&mut old, &mut new, buffers)? {
             true => Ok(()),
             false => Err(Stop::Trouble(format!(
-                "{}: the copy does not read as {}, which stays: is the server running, or the disk broken?",
+                "{}: the copy differs from {}, which is kept: is the server running, or the disk broken?",
                 self.show(self.meta),
                 self.show(self.spool)
             ))),

@@ -224,7 +224,7 @@ fn the_guard_ends_when_its_command_has_ended() {
         "timeout 60 mbx-count-guard --to 2.3.7 --verify 'sleep 1000 & echo $! >pid; cat list' list -- sh -c 'cat >/dev/null'
         status=$?; kill $(cat pid); exit $status",
     );
-    let ran = ran.expect(1).says("--verify printed none to compare with").says("do not switch");
+    let ran = ran.expect(1).says("--verify printed no list to compare with").says("do not switch");
     ran.says(&format!("its stdout is still open in process {} (sleep)", pid()));
 }
 

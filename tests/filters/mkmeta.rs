@@ -893,7 +893,7 @@ fn a_list_that_breaks_off_moves_nothing() {
     let before = night.now();
     let more: [(&[u8], i32, &str); 3] = [
         (b"!mbx-abort mbx-check-paths: no\n", 1, ""),
-        (b"user.nosuch\t1\tzzz\tlrs\t\n", 1, "no file to move"),
+        (b"user.nosuch\t1\tzzz\tlrs\t\n", 1, "no file in the spool or on the metapartition"),
         (b"user.nosuch\tnosuch\tzzz\tlrs\t\n", 2, "partition nosuch is not declared"),
     ];
     for (last, status, what) in more {

@@ -63,7 +63,7 @@ fn every_seed_holds_itself() {
 fn every_seed_holds() {
     let itself = std::env::current_exe().unwrap();
     let ran = Command::new(itself)
-        .args(["--exact", "every_seed_holds_itself", "--ignored"])
+        .args(["--exact", "laws::seeds::every_seed_holds_itself", "--ignored"])
         .stderr(Stdio::null())
         .output()
         .unwrap();
