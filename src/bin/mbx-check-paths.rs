@@ -319,6 +319,7 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
     let mut side = SideFiles::beside(&options.files, options.spool.files());
     let (conf, roster) =
         options.spool.partitions(&options.common, "--partition", &options.partition, Roots::of_data)?;
+    side.keep(&options.spool.included(&conf));
     let viewer = Viewer::of_server(&conf, report)?;
     let mut filter = Check {
         viewer: viewer.clone(),

@@ -235,6 +235,7 @@ fn main() -> ExitCode {
 fn mkmeta(options: Options, report: &mut Report) -> Result<Account, Stop> {
     let mut side = SideFiles::beside(&options.files, options.spool.files());
     let (conf, roster) = options.spool.partitions(&options.common, "--meta", &options.meta, Roots::of_meta)?;
+    side.keep(&options.spool.included(&conf));
     let between = Run::between(&options.common, &options.rejects, &options.files, &mut side)?;
     let viewer = Viewer::of_server(&conf, report)?;
     let owner = options.owner.as_deref().map(Owner::parse).transpose()?;

@@ -90,6 +90,12 @@ impl SideFiles {
         SideFiles { taken: files.map(|meta| (meta.dev(), meta.ino())).collect() }
     }
 
+    /// Protects more files from being overwritten: those that a configuration includes.
+    pub fn keep(&mut self, files: &[PathBuf]) {
+        let found = files.iter().map(std::fs::metadata).flatten().filter(std::fs::Metadata::is_file);
+        self.taken.extend(found.map(|meta| (meta.dev(), meta.ino())));
+    }
+
     /// Creates the file that `option` names, empty at first, so that a script can test it with `-s`.
     pub fn make(&mut self, path: &std::path::Path, option: &str) -> Result<SideFile, Stop> {
         let name = Name(path.as_os_str().as_bytes());

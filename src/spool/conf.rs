@@ -112,6 +112,11 @@ impl Conf {
         &self.path
     }
 
+    /// The files that were read: the one that was named, and those that it includes.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.read
+    }
+
     /// Whether the host's release is this or a later one, or was not told.
     pub fn is_since(&self, version: Version) -> bool {
         self.release.as_ref().is_none_or(|release| release.since(version))

@@ -91,6 +91,13 @@ impl SpoolOptions {
         self.config.iter().chain(&self.spool_conf)
     }
 
+    /// The files that a configuration includes: `conf`, that of -C, and that of --spool-conf, as far as it can be read
+    /// before its release is known.
+    pub fn included(&self, conf: &Conf) -> Vec<PathBuf> {
+        let spool = self.spool_conf.as_ref().and_then(|path| Conf::read(path, self.spool_release.as_ref()).ok());
+        conf.files().iter().chain(spool.iter().flat_map(Conf::files)).cloned().collect()
+    }
+
     /// The layout, by the rules of --spool-release, else of the release that the list comes from; hashed as --spool-conf says,
     /// else `conf`.
     pub fn layout(&self, conf: &Conf, from: Option<&Release>) -> Result<Layout, Stop> {

@@ -429,6 +429,27 @@ fn configurations_that_no_server_would_start_with_are_trouble() {
     }
 }
 
+/// What the configuration includes is read, too.
+#[test]
+fn an_included_configuration_is_not_written_over() {
+    let (sandbox, dump) = old();
+    let kept = sandbox.read("old.conf");
+    let conf = sandbox.write("outer.conf", format!("@include: {}\n", sandbox.file("old.conf")));
+    let plain = sandbox.write("plain.conf", "hashimapspool: no\n");
+    for option in ["--missing", "--report", "--orphans", "--reject"] {
+        let over = sandbox.file("old.conf");
+        let spool_conf = ["-C", &plain, "--spool-conf", &conf];
+        for options in [&["-C", &conf][..], &spool_conf] {
+            let options = [options, &["--from", "2.2.13", option, &over]].concat();
+            run("check-paths", &options, &dump).expect(2).says("old.conf: is read or written here already");
+            assert!(sandbox.read("old.conf") == kept, "{option}");
+        }
+    }
+    let options = ["-C", &conf, "--from", "2.2.13", "--reject", &sandbox.file("old.conf")];
+    run("mkmeta", &options, &dump).expect(2).says("old.conf: is read or written here already");
+    assert!(sandbox.read("old.conf") == kept);
+}
+
 #[test]
 fn roots_that_cannot_be_right_are_trouble() {
     let (sandbox, dump) = old();
