@@ -323,15 +323,19 @@ impl Mover {
                 makers.below(root)?.sync(made)?;
             }
         }
-        for ((place, _), seen) in places().zip(twice).zip(&self.seen).filter(|((_, twice), _)| moves && *twice) {
+        for ((place, _), seen) in places().zip(twice).zip(&self.seen).filter(|((_, twice), _)| *twice) {
             // What was written to it since it was looked at is in no other place.
             let now = place.stat(Some(from), place.spool)?;
             if !now.zip(*seen).is_some_and(|(now, seen)| is_one(&now, &seen) && state(&now) == state(&seen)) {
                 return Err(Stop::Trouble(format!(
-                    "{} changed while it was moved, and is kept: is the server running? {} is the older copy",
+                    "{} changed while it was {}, and is kept: is the server running? {} is the older copy",
                     place.show(place.spool),
+                    if moves { "moved" } else { "copied" },
                     place.show(place.meta)
                 )));
+            }
+            if !moves {
+                continue;
             }
             rustix::fs::unlinkat(from, place.file.name(), AtFlags::empty())
                 .map_err(|e| place.failed(place.spool, e))?;

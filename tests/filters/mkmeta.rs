@@ -902,3 +902,103 @@ fn a_list_that_breaks_off_moves_nothing() {
         assert!(night.now() == before, "{}", ran.tell());
     }
 }
+
+/// A disk that is full, or mounted read-only: nothing is lost, and when it is mended the next run ends the work.
+#[test]
+fn a_disk_that_takes_nothing_loses_nothing() {
+    if !harness::has_root(true) {
+        return;
+    }
+    let night = Night::new();
+    let expected = night.moved();
+    let before = night.now();
+    let (spool, meta) = (night.spool().join("1"), night.meta.join("1"));
+    let read_only = |dir: &Path| format!("mount --bind {0} {0}; mount -o remount,ro,bind {0}", dir.display());
+    let conf = night.sandbox.file("meta.conf");
+    let list: Vec<u8> = lines(&night.list())
+        .into_iter()
+        .filter(|line| line.windows(3).any(|part| part == b"\t1\t"))
+        .flatten()
+        .collect();
+    let ask = |script: &str, way: &[&str]| {
+        let asked = command("mkmeta", &[&["-C", &conf, "--from", "2.2.13", "--owner", &owner()], way].concat());
+        harness::feed(harness::behind(script, &asked), &list)
+    };
+    for (script, way, what) in [
+        (read_only(&meta), &[][..], "Read-only file system"),
+        (read_only(&meta), &["--move"], "Read-only file system"),
+        (read_only(&spool), &["--move"], "Read-only file system"),
+        (format!("mount -t tmpfs -o nr_inodes=3 tmpfs {}", meta.display()), &[], "No space left on device"),
+        (format!("mount -t tmpfs -o size=64k tmpfs {}", meta.display()), &["--copy"], "No space left on device"),
+    ] {
+        let ran = ask(&script, way).expect(2).says(what);
+        assert!(
+            ran.out.split(|b| *b == b'\n').any(|line| line.starts_with(b"!mbx-abort mbx-mkmeta: ")),
+            "{}",
+            ran.tell()
+        );
+        whole(&night, &before[0]);
+    }
+    // A disk that cannot be written to can be copied from.
+    ask(&read_only(&spool), &["--copy"]).expect(0).says(" files copied");
+    assert!(night.now()[0] == before[0]);
+    night.mkmeta(&["--move"]).expect(0);
+    assert!(night.now() == expected);
+}
+
+/// A file that another takes the place of, while it is copied: the copy is not what lies there now.
+#[test]
+fn a_file_that_is_replaced_while_it_is_copied_is_trouble() {
+    let Some(night) = Night::across() else { return };
+    for way in ["--copy", "--move"] {
+        let dir = night.spool().join("1/user/bob");
+        let cache = dir.join("cyrus.cache");
+        std::fs::write(&cache, vec![b'x'; 96 << 20]).unwrap();
+        let newer = dir.join("newer");
+        std::fs::write(&newer, "newer").unwrap();
+        let list: Vec<u8> =
+            lines(&night.list()).into_iter().filter(|line| line.starts_with(b"user.bob\t")).flatten().collect();
+        let (conf, owner) = (night.sandbox.file("meta.conf"), owner());
+        let options = ["-C", &conf, "--from", "2.2.13", "--owner", &owner, "--prefer", "spool", way];
+        let asked = command("mkmeta", &options);
+        let half = night.meta.join("1/user/bob/.cyrus.cache.mbx-new");
+        let ran = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let until = Instant::now() + Duration::from_secs(20);
+                while !half.exists() && Instant::now() < until {
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+                std::fs::rename(&newer, &cache).unwrap();
+            });
+            harness::feed(asked, &list)
+        });
+        ran.expect(2).says("user/bob/cyrus.cache was changed while it was ").says("is the server running?");
+        assert_eq!(std::fs::read(&cache).unwrap(), b"newer");
+        let _ = std::fs::remove_file(night.meta.join("1/user/bob/cyrus.cache"));
+    }
+}
+
+/// Clocks that were wrong when files were written, or that jump in the night: times are copied, never compared.
+#[test]
+fn times_of_any_clock_are_copied() {
+    for night in nights() {
+        let bob = night.spool().join("1/user/bob");
+        let times = [
+            ("cyrus.header", "1969-12-31 23:59:58.5 UTC"),
+            ("cyrus.index", "2106-03-01 00:00:00.25 UTC"),
+            ("cyrus.cache", "1901-12-14 UTC"),
+        ];
+        for (name, time) in times {
+            night.sandbox.sh(&format!("touch -d '{time}' {}", bob.join(name).display())).expect(0);
+        }
+        let time = |root: &Path, name: &str| {
+            let meta = std::fs::metadata(root.join("1/user/bob").join(name)).unwrap();
+            (meta.mtime(), meta.mtime_nsec())
+        };
+        let wanted = times.map(|(name, _)| time(&night.spool(), name));
+        night.mkmeta(&["--copy"]).expect(0);
+        assert_eq!(times.map(|(name, _)| time(&night.meta, name)), wanted);
+        night.mkmeta(&["--move"]).expect(0).says("309 files already there");
+        assert_eq!(times.map(|(name, _)| time(&night.meta, name)), wanted);
+    }
+}
