@@ -4,7 +4,7 @@ use clap::Parser;
 use mbxtools::list::edits::Changes;
 use mbxtools::list::error::Stop;
 use mbxtools::list::list_file::SideList;
-use mbxtools::mailbox::entry::{Entry, Kind};
+use mbxtools::mailbox::entry::{Entry, Kind, is_by_name};
 use mbxtools::mailbox::rejection::Refusal;
 use mbxtools::mailbox::text::Count;
 use mbxtools::release::Dialect;
@@ -20,7 +20,8 @@ use mbxtools::spool::layout::{Ahead, Layout};
 use mbxtools::spool::missing::Missing;
 use mbxtools::spool::options::{KNOWN, SpoolOptions};
 use mbxtools::spool::partitions::{MetaFile, Roots, Roster};
-use mbxtools::spool::probe::{Asker, Found, Table};
+use mbxtools::spool::probe::{Ask, Asker, Found, Place, Table};
+use mbxtools::spool::readable::Readable;
 use mbxtools::spool::user::Viewer;
 use mbxtools::verbs::orphans::Orphans;
 use std::ffi::OsString;
@@ -111,11 +112,14 @@ struct Check {
     fill: Option<Fill>,
     filled: u64,
     asker: Asker,
+    /// What the release that will load the list can open, if it was told.
+    readable: Option<Readable>,
     table: Option<Table>,
     /// The directory of the mailbox that is looked at, below its root.
     dir: Vec<u8>,
     kept: u64,
     broken: u64,
+    unreadable: u64,
     not_moved: u64,
     without: [(&'static str, u64); 3],
 }
@@ -134,11 +138,48 @@ impl Check {
         Ok(Verdict::Pass)
     }
 
+    /// Why the release that will load the list cannot open a mailbox, if it was told and cannot.
+    fn obstacle(&mut self, entry: &Entry<'_>, found: &Found, place: &Place) -> Result<Option<Refusal>, Stop> {
+        let Some(readable) = &mut self.readable else { return Ok(None) };
+        Ok(match found {
+            Found::Header { .. } if readable.looks_by_name_only() && !is_by_name(entry) => {
+                Some(readable.refuse_uniqueid())
+            }
+            Found::Header { heads: Some(heads), .. } => {
+                let refusal = readable.refuses(heads, &self.dir, &place.headers(), &place.indexes());
+                if refusal.is_some() {
+                    readable.add(heads);
+                }
+                refusal
+            }
+            _ => None,
+        })
+    }
+
+    /// A mailbox that the release that will load the list cannot open.
+    fn refuse(&mut self, entry: &Entry<'_>, refusal: Refusal, report: &mut Report) -> Result<Verdict, Stop> {
+        self.missing.add_unreadable(entry, &self.roster)?;
+        if self.no_drop {
+            report.refuse(entry.at, &refusal, entry.mailbox());
+            self.unreadable += 1;
+            return Ok(Verdict::Pass);
+        }
+        Ok(Verdict::Refuse(refusal))
+    }
+
+    /// Says what makes readable what the release that will load the list cannot open.
+    fn tell_unreadable(&mut self, report: &mut Report) {
+        if let Some(readable) = self.readable.take() {
+            report.flush_alike();
+            readable.tell(report);
+        }
+    }
+
     /// A mailbox that is there: what does its entry lack?
     fn found(
         &mut self,
         entry: &Entry<'_>,
-        facts: Option<Result<Facts, Refusal>>,
+        facts: Option<Box<Result<Facts, Refusal>>>,
         changes: &mut Changes,
         report: &mut Report,
     ) -> Result<Verdict, Stop> {
@@ -185,6 +226,13 @@ impl Filter for Check {
             self.orphans = Some(orphans);
         }
         self.layout = Some(layout);
+        let spool = self.options.spool_release.as_ref().or(heading.releases.from.as_ref());
+        self.readable = heading.releases.to.as_ref().map(|to| Readable::new(spool, to)).transpose()?;
+        self.asker.ask_for(match (&self.readable, self.wants_fill) {
+            (_, true) => Ask::Facts,
+            (Some(_), false) => Ask::Heads,
+            (None, false) => Ask::Presence,
+        });
         if self.wants_fill {
             let to = heading.releases.to.as_ref();
             match heading.dialect {
@@ -230,16 +278,21 @@ impl Filter for Check {
         report.progress(self.missing.looked_for(), |told| {
             format!("{} looked up, {}/s, {} missing", Count(told.count), Count(told.rate), Count(self.missing.count()))
         });
+        let obstacle = self.obstacle(entry, &found, &place)?;
         let mut there = None;
         if let (Some(ahead), Found::Header { .. }) = (&mut self.ahead, &found) {
             there = ahead.tell(entry, &self.dir, report)?;
             self.to_move += u64::from(there.is_some());
         }
         if let Some(table) = &mut self.table {
-            table.row(entry, &place.roots, &self.dir, Some(&found), there)?;
+            let opens = self.readable.as_ref().map(|_| obstacle.as_ref());
+            table.row(entry, &place.roots, &self.dir, Some((&found, opens)), there)?;
+        }
+        if let Some(refusal) = obstacle {
+            return self.refuse(entry, refusal, report);
         }
         match found {
-            Found::Header { moved, facts, file, messages } => {
+            Found::Header { moved, facts, file, messages, .. } => {
                 self.not_moved += u64::from(!moved);
                 self.shared.file(MetaFile::Header, file, entry.mailbox())?;
                 if let Some(messages) = messages {
@@ -248,8 +301,12 @@ impl Filter for Check {
                 return self.found(entry, facts, changes, report);
             }
             Found::Broken(refusal) if self.no_drop => {
-                report.loss(entry.at, refusal.kind, refusal.detail, entry.mailbox());
                 self.broken += 1;
+                // The release that was told could not open it.
+                match self.readable {
+                    Some(_) => report.refuse(entry.at, &refusal, entry.mailbox()),
+                    None => report.loss(entry.at, refusal.kind, refusal.detail, entry.mailbox()),
+                }
                 return Ok(Verdict::Pass);
             }
             Found::Broken(refusal) => return Ok(Verdict::Refuse(refusal)),
@@ -279,7 +336,9 @@ impl Filter for Check {
         // The reason is to stand last.
         report.flush_alike();
         let pairs = std::mem::take(&mut self.shared).judge(report)?;
-        self.missing.judge(&self.roster, self.layout.as_ref(), report)?;
+        let to = self.readable.as_ref().map(|readable| readable.to().clone());
+        self.tell_unreadable(report);
+        self.missing.judge(&self.roster, self.layout.as_ref(), to.as_ref(), report)?;
         match (pairs, self.no_drop) {
             (0, _) => {}
             (_, true) => {
@@ -304,6 +363,7 @@ impl Filter for Check {
             ("not where the new server will look", self.to_move),
             ("missing, kept", self.kept),
             ("broken, kept", self.broken),
+            ("that the target cannot open, kept", self.unreadable),
         ]);
         if let Some(orphans) = &self.orphans {
             orphans.notes(account);
@@ -339,7 +399,8 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
         wants_fill: options.fill,
         fill: None,
         filled: 0,
-        asker: Asker::new(usize::from(options.jobs), viewer.clone(), options.fill),
+        asker: Asker::new(usize::from(options.jobs), viewer.clone()),
+        readable: None,
         table: match options.report.as_deref() {
             Some(path) => Some(Table::new(side.make(path, "--report")?, path, options.null)?),
             None => None,
@@ -347,10 +408,13 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
         dir: Vec::new(),
         kept: 0,
         broken: 0,
+        unreadable: 0,
         not_moved: 0,
         without: [("remote", 0), ("tombstones", 0), ("intermediates", 0)],
     };
     let account = run(Run::between(&options.common, &options.rejects, &options.files, &mut side)?, &mut filter, report);
+    // Of a list that was aborted, too.
+    filter.tell_unreadable(report);
     if let Some(Err(stop)) = filter.missing_file.as_mut().map(SideList::finish) {
         report.stop(&stop);
     }

@@ -5,6 +5,7 @@
 //! loader takes is in `loader`. The facts behind them are `ctl_mboxlist.c` and `lib/acl.c` at every release tag and what the
 //! servers did when they were run.
 
+pub mod downgrade;
 pub mod files;
 
 use std::fmt;

@@ -14,30 +14,12 @@ use crate::mailbox::text::Name;
 use crate::release::Release;
 use crate::run::report::Report;
 use crate::spool::header::{Header, Index};
-use crate::spool::partitions::as_path;
-use crate::spool::user::denied;
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::OwnedFd;
+use crate::spool::heads::{HeadReader, Heads, NO_INDEX, Root, read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// No cyrus.header is longer: an ACL of 100,000 identifiers is 2 MB.
-const HEADER: u64 = 8 * 1024 * 1024;
-
-/// The oldest cyrus.index that 3.6 and later open (3.13.7 `imap/mailbox.c` 1787).
-const MINOR: u32 = 6;
-
-/// A root of a partition, open, and its path for messages.
-#[derive(Clone, Copy)]
-pub struct Root<'a> {
-    /// The directory.
-    pub fd: &'a OwnedFd,
-    /// Where it is.
-    pub path: &'a Path,
-}
+pub const HEADER: u64 = 8 * 1024 * 1024;
 
 /// What a mailbox's own files say.
 #[derive(Debug)]
@@ -51,15 +33,31 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Reads the files of the mailbox whose directory is `dir` below one of the roots: the first that has one counts. A
-    /// refusal tells why they cannot be believed.
-    pub fn read(dir: &[u8], headers: &[Root<'_>], indexes: &[Root<'_>]) -> Result<Result<Facts, Refusal>, Stop> {
-        let mut buffer = Vec::new();
-        let header = match header_of(headers, dir, &mut buffer)? {
+    /// What `files` has read of the mailbox whose directory is `dir`, with its whole cyrus.header, below the roots. A refusal
+    /// tells why the files cannot be believed.
+    pub fn of(
+        files: &mut HeadReader,
+        heads: &Heads,
+        dir: &[u8],
+        headers: &[Root<'_>],
+        indexes: &[Root<'_>],
+    ) -> Result<Result<Facts, Refusal>, Stop> {
+        let header = match heads.header_at {
+            None => return Ok(Err(Refusal::new("no cyrus.header to fill from"))),
+            Some(met) => header_in(&mut files.header, met.root, headers, dir)?,
+        };
+        let header = match header {
             Ok(header) => header,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        Ok(index_of(indexes, dir, &mut buffer)?.map(|(index, index_in_place)| Facts { header, index, index_in_place }))
+        Ok(match heads.index_at {
+            None => Err(Refusal::with("no cyrus.index to fill from", NO_INDEX)),
+            Some(met) => index_in(&mut files.index, met.root, indexes, dir)?.map(|index| Facts {
+                header,
+                index,
+                index_in_place: heads.index_in_place(),
+            }),
+        })
     }
 }
 
@@ -142,48 +140,50 @@ impl Fill {
 /// What the cyrus.header of the directory `dir` says, in the first of the roots that has one; why not, if it cannot be
 /// believed. `buffer` holds what was read.
 pub fn header_of(headers: &[Root<'_>], dir: &[u8], buffer: &mut Vec<u8>) -> Result<Result<Header, Refusal>, Stop> {
-    let Some((path, rest)) = read(headers, dir, "cyrus.header", HEADER, buffer)? else {
-        return Ok(Err(Refusal::new("no cyrus.header to fill from")));
-    };
+    match read(headers, &[dir, b"/cyrus.header"].concat(), HEADER, buffer)? {
+        Some(met) => header_in(buffer, met.root, headers, dir),
+        None => Ok(Err(Refusal::new("no cyrus.header to fill from"))),
+    }
+}
+
+/// The same of what was read in the root `at`.
+fn header_in(
+    buffer: &mut Vec<u8>,
+    at: usize,
+    headers: &[Root<'_>],
+    dir: &[u8],
+) -> Result<Result<Header, Refusal>, Stop> {
+    let tail = [dir, b"/cyrus.header"].concat();
+    let path = headers[at].join(&tail);
     let header = match Header::read(buffer) {
         Ok(header) => header,
         Err(why) => return Ok(Err(unfilled(&path, why))),
     };
     // Left by a rehearsal, and the mailbox was made anew since?
-    if let Some((other, _)) = read(rest, dir, "cyrus.header", HEADER, buffer)?
-        && Header::read(buffer).is_ok_and(|there| there.uniqueid != header.uniqueid)
-    {
-        return Ok(Err(unfilled(&path, &two("uniqueid", &other))));
-    }
-    Ok(Ok(header))
+    let rest = &headers[at + 1..];
+    let other = read(rest, &tail, HEADER, buffer)?;
+    let differs = || Header::read(buffer).is_ok_and(|there| there.uniqueid != header.uniqueid);
+    Ok(match other.filter(|_| differs()) {
+        Some(met) => Err(unfilled(&path, &two("uniqueid", &rest[met.root].join(&tail)))),
+        None => Ok(header),
+    })
 }
 
-const NO_INDEX: &str =
-    "the server could not open the mailbox; is it kept apart, and metapartition_files of -C has no word index?";
-
-/// The same of cyrus.index, and whether it is in the first of the roots.
-pub fn index_of(
-    indexes: &[Root<'_>],
-    dir: &[u8],
-    buffer: &mut Vec<u8>,
-) -> Result<Result<(Index, bool), Refusal>, Stop> {
-    let Some((path, rest)) = read(indexes, dir, "cyrus.index", Index::HEAD as u64, buffer)? else {
-        return Ok(Err(Refusal::with("no cyrus.index to fill from", NO_INDEX)));
-    };
+/// What the header of a cyrus.index says that was read in the root `at`.
+fn index_in(buffer: &mut Vec<u8>, at: usize, indexes: &[Root<'_>], dir: &[u8]) -> Result<Result<Index, Refusal>, Stop> {
+    let tail = [dir, b"/cyrus.index"].concat();
+    let path = indexes[at].join(&tail);
     let index = match Index::read(buffer) {
-        Ok(index) if index.minor < MINOR => {
-            let what = "is of 2.0 or older, which 3.6 and later do not open: reconstruct it with the old server";
-            return Ok(Err(unfilled(&path, what)));
-        }
         Ok(index) => index,
         Err(why) => return Ok(Err(unfilled(&path, &why))),
     };
-    if let Some((other, _)) = read(rest, dir, "cyrus.index", Index::HEAD as u64, buffer)?
-        && Index::read(buffer).is_ok_and(|there| there.uidvalidity != index.uidvalidity)
-    {
-        return Ok(Err(unfilled(&path, &two("uidvalidity", &other))));
-    }
-    Ok(Ok((index, rest.len() + 1 == indexes.len())))
+    let rest = &indexes[at + 1..];
+    let other = read(rest, &tail, Index::HEAD as u64, buffer)?;
+    let differs = || Index::read(buffer).is_ok_and(|there| there.uidvalidity != index.uidvalidity);
+    Ok(match other.filter(|_| differs()) {
+        Some(met) => Err(unfilled(&path, &two("uidvalidity", &rest[met.root].join(&tail)))),
+        None => Ok(index),
+    })
 }
 
 fn two(what: &str, other: &Path) -> String {
@@ -203,32 +203,4 @@ fn tell(entry: &Entry<'_>, member: Member, here: &[u8], there: &[u8], file: &str
 
 fn unfilled(path: &Path, why: &str) -> Refusal {
     Refusal::with("mailbox that cannot be filled", format_args!("{} {why}", Name(path.as_os_str().as_bytes())))
-}
-
-/// Reads at most `limit` bytes of a file in `dir` below the first of the roots that has it; none if none has. Tells where
-/// it is, and which roots were not asked.
-fn read<'r, 'a>(
-    roots: &'r [Root<'a>],
-    dir: &[u8],
-    name: &str,
-    limit: u64,
-    to: &mut Vec<u8>,
-) -> Result<Option<(std::path::PathBuf, &'r [Root<'a>])>, Stop> {
-    let tail = [dir, b"/", name.as_bytes()].concat();
-    for (i, root) in roots.iter().enumerate() {
-        let path = root.path.join(as_path(&tail));
-        let failed = |e| Stop::Trouble(format!("{}: {}", Name(path.as_os_str().as_bytes()), denied(e, &path)));
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        match rustix::fs::openat(root.fd, tail.as_slice(), flags, Mode::empty()) {
-            Ok(fd) => {
-                to.clear();
-                let bytes = File::from(fd).take(limit).read_to_end(to);
-                bytes.map_err(|e| Stop::io(Name(path.as_os_str().as_bytes()), &e))?;
-                return Ok(Some((path, &roots[i + 1..])));
-            }
-            Err(Errno::NOENT | Errno::NOTDIR) => {}
-            Err(e) => return Err(failed(e)),
-        }
-    }
-    Ok(None)
 }

@@ -2,6 +2,7 @@
 //!
 //! A reason completes the sentence "this file ...", so that it can stand behind the file's name.
 
+use crate::release::files::HeaderForm;
 use memchr::memchr;
 
 /// The first three lines of every cyrus.header from 1.x to 3.13 (`MAILBOX_HEADER_MAGIC`).
@@ -32,15 +33,29 @@ pub struct Header {
 }
 
 impl Header {
+    /// How many bytes of a cyrus.header tell its form.
+    pub const HEAD: usize = MAGIC.len() + 1;
+
+    /// The form of a cyrus.header, by its first [`Header::HEAD`] bytes. The error is the reason why no release opens it.
+    pub fn form(head: &[u8]) -> Result<HeaderForm, &'static str> {
+        match head.strip_prefix(MAGIC) {
+            Some(content) if content.starts_with(b"%") => Ok(HeaderForm::Dlist),
+            Some([]) => Err("is cut off in its line 4"),
+            Some(_) => Ok(HeaderForm::Lines),
+            None if head.is_empty() => Err("is empty"),
+            None if MAGIC.starts_with(head) => Err("is cut off in its magic (lines 1 to 3)"),
+            None => Err("is not a cyrus.header (no magic)"),
+        }
+    }
+
     /// Reads a whole cyrus.header: three lines up to 3.5, a dlist since 3.6. Keys of a dlist that are not asked for
     /// are passed over, whatever their value. The error is the reason why the file cannot be believed.
     pub fn read(bytes: &[u8]) -> Result<Header, &'static str> {
-        let header = match bytes.strip_prefix(MAGIC) {
-            Some(content) if content.starts_with(b"%") => Header::of_dlist(content)?,
-            Some(content) => Header::of_lines(content)?,
-            None if bytes.is_empty() => return Err("is empty"),
-            None if MAGIC.starts_with(bytes) => return Err("is cut off in its magic (lines 1 to 3)"),
-            None => return Err("is not a cyrus.header (no magic)"),
+        let form = Header::form(bytes)?;
+        let content = bytes.get(MAGIC.len()..).unwrap_or_default();
+        let header = match form {
+            HeaderForm::Dlist => Header::of_dlist(content)?,
+            HeaderForm::Lines => Header::of_lines(content)?,
         };
         if !is_id(&header.uniqueid) {
             return Err("has a uniqueid with blanks, slashes or bytes that are not printable ASCII");
@@ -257,6 +272,42 @@ impl Index {
     /// How many bytes of a cyrus.index to read: no header is longer.
     pub const HEAD: usize = 192;
 
+    /// The minor version of a cyrus.index of `length` bytes, by its first [`Index::HEAD`] bytes. The error is the reason why
+    /// no release opens it: it is no index, it is cut off, or the checksum of its header is wrong
+    /// (3.6.1 `imap/mailbox.c` 1827 `mailbox_buf_to_index_header`, 1949 `mailbox_refresh_index_map`).
+    pub fn minor(head: &[u8], length: u64) -> Result<u32, String> {
+        if head.is_empty() {
+            return Err("is empty".to_string());
+        }
+        let prefix = |at| word(head, at).ok_or("is cut off in its header");
+        let (format, minor, start, record, records) = (prefix(4)?, prefix(8)?, prefix(12)?, prefix(16)?, prefix(20)?);
+        if format > 1 || minor > PLAUSIBLE {
+            return Err("is not a cyrus.index".to_string());
+        }
+        let known = HEADERS.iter().find(|(minors, _)| minors.contains(&minor));
+        let Some((_, header)) = known else {
+            return match minor > NEWEST {
+                true => Ok(minor),
+                false => Err(format!("is not a cyrus.index (no release wrote minor version {minor})")),
+            };
+        };
+        if usize::try_from(start).is_ok_and(|start| start < *header) || record == 0 {
+            let odd = "which no cyrus.index of minor version";
+            return Err(format!("has a header of {start} bytes and records of {record}, {odd} {minor} has"));
+        }
+        let read = head.get(..*header).ok_or("is cut off in its header")?;
+        if minor >= CHECKED {
+            let (fields, sum) = read.split_at(header - 4);
+            if word(sum, 0) != Some(crc32fast::hash(fields)) {
+                return Err("is damaged in its header (its checksum is another)".to_string());
+            }
+        }
+        match u64::from(start) + u64::from(records) * u64::from(record) > length {
+            true => Err(format!("is cut off: it has {length} bytes, too few for {records} records")),
+            false => Ok(minor),
+        }
+    }
+
     /// Reads the header in the first [`Index::HEAD`] bytes of a cyrus.index, or in all of a shorter file: 2.0 (minor 3,
     /// by its source only) and 2.1 to 3.13 (minor 6 to 20). The error is the reason why it cannot be believed.
     pub fn read(head: &[u8]) -> Result<Index, String> {
@@ -295,6 +346,20 @@ impl Index {
         }
     }
 }
+
+/// How long the header of a cyrus.index is, by minor version (3.13.7 `imap/index_file.c` 362; up to 5 the fields that
+/// every release of that time has).
+const HEADERS: [(std::ops::RangeInclusive<u32>, usize); 7] =
+    [(2..=5, 40), (6..=7, 76), (8..=8, 92), (9..=10, 96), (12..=13, 128), (14..=19, 160), (20..=20, 192)];
+
+/// The newest minor version that is known here. A later one begins with the same fields.
+const NEWEST: u32 = 20;
+
+/// From this minor version on the last four bytes of the header are the CRC-32 of the others.
+const CHECKED: u32 = 12;
+
+/// No release comes near to this minor version.
+const PLAUSIBLE: u32 = 99;
 
 /// The big-endian number at an offset.
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
@@ -460,6 +525,47 @@ mod tests {
             assert_eq!(Index::read(&head), Ok(read));
             assert_eq!(Index::read(&[&head[..], b"records"].concat()), Ok(read));
             assert!((0..head.len()).all(|len| Index::read(&head[..len]).is_err()));
+        }
+    }
+
+    /// A cyrus.index of a minor version with `records` records of 100 bytes each.
+    fn whole(minor: u32, length: usize, records: u32) -> Vec<u8> {
+        let mut file = index(u32::try_from(length).unwrap(), &[(8, minor), (16, 100), (20, records), (44, 7)]);
+        if minor >= 12 {
+            let sum = crc32fast::hash(&file[..length - 4]);
+            file[length - 4..].copy_from_slice(&sum.to_be_bytes());
+        }
+        file.resize(length + 100 * usize::try_from(records).unwrap(), 0);
+        file
+    }
+
+    #[test]
+    fn minor_versions_by_the_first_bytes() {
+        let sizes = [(3, 76), (5, 76), (6, 76), (7, 76), (8, 92), (9, 96), (10, 96), (12, 128), (13, 128), (14, 160)];
+        for (minor, length) in sizes.into_iter().chain([(16, 160), (17, 160), (18, 160), (19, 160), (20, 192)]) {
+            let file = whole(minor, length, 3);
+            let ask = |file: &[u8]| Index::minor(&file[..file.len().min(Index::HEAD)], file.len() as u64);
+            assert_eq!(ask(&file), Ok(minor));
+            // However short it is, it is never taken for a whole one.
+            assert!((0..file.len()).all(|len| ask(&file[..len]).is_err()), "{minor}");
+            // Any bit of a header that has a checksum.
+            for bit in 0..8 * length {
+                let mut file = file.clone();
+                file[bit / 8] ^= 1 << (bit % 8);
+                assert!(minor < 12 || ask(&file) != Ok(minor), "{minor}: bit {bit}");
+            }
+        }
+        let newer = index(224, &[(8, 21), (16, 100)]);
+        assert_eq!(Index::minor(&newer, 224), Ok(21));
+        for (file, why) in [
+            (vec![], "is empty"),
+            (b"From bob@example.com Mon Jan  1 00:00:00 2007\n".repeat(5), "is not a cyrus.index"),
+            (index(96, &[(4, 2), (8, 10)]), "is not a cyrus.index"),
+            (vec![0; 20], "is cut off in its header"),
+            (vec![0; 192], "is not a cyrus.index (no release wrote minor version 0)"),
+            (index(128, &[(8, 11)]), "is not a cyrus.index (no release wrote minor version 11)"),
+        ] {
+            assert_eq!(Index::minor(&file, file.len() as u64), Err(why.to_string()));
         }
     }
 

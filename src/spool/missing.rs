@@ -6,6 +6,7 @@ use crate::mailbox::entry::Entry;
 use crate::mailbox::entry::is_by_name;
 use crate::mailbox::name::local_part;
 use crate::mailbox::text::{Count, Name};
+use crate::release::Release;
 use crate::run::options::Limit;
 use crate::run::report::Report;
 use crate::spool::layout::{Hash, Layout};
@@ -32,6 +33,8 @@ struct Partition {
     place: Arc<Place>,
     entries: u64,
     missing: u64,
+    /// Those that the release that will load the list cannot open.
+    unreadable: u64,
     /// The first mailboxes that are missing, to be looked for elsewhere: by name, or where their uniqueid says.
     samples: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
@@ -45,7 +48,9 @@ pub struct Missing {
     partitions: HashMap<Vec<u8>, Partition>,
     /// Mailboxes that were looked for, and how many of them are missing.
     all: (u64, u64),
-    /// The same of those with a domain.
+    /// How many of them the release that will load the list cannot open.
+    unreadable: u64,
+    /// Mailboxes with a domain that were looked for, and how many of them are missing.
     with_domain: (u64, u64),
 }
 
@@ -54,7 +59,7 @@ impl Missing {
     /// old host's hashing was.
     pub fn new(viewer: Viewer, limit: Option<Limit>, no_drop: bool, hash_told: bool) -> Missing {
         let partitions = HashMap::new();
-        Missing { viewer, limit, no_drop, hash_told, partitions, all: (0, 0), with_domain: (0, 0) }
+        Missing { viewer, limit, no_drop, hash_told, partitions, all: (0, 0), unreadable: 0, with_domain: (0, 0) }
     }
 
     /// How many mailboxes were looked for.
@@ -89,7 +94,8 @@ impl Missing {
                     Name(entry.partition())
                 )));
             }
-            let opened = Partition { place: Arc::new(place), entries: 0, missing: 0, samples: Vec::new() };
+            let place = Arc::new(place);
+            let opened = Partition { place, entries: 0, missing: 0, unreadable: 0, samples: Vec::new() };
             self.partitions.insert(entry.partition().to_vec(), opened);
         }
         self.partitions.get_mut(entry.partition()).ok_or_else(|| Stop::Trouble("a partition that was lost".to_string()))
@@ -125,20 +131,41 @@ impl Missing {
         Ok(())
     }
 
-    /// Whether so many can be missing; if not, where they are is told.
-    pub fn judge(&self, roster: &Roster, layout: Option<&Layout>, report: &mut Report) -> Result<(), Stop> {
-        let exceeded = self.limit.map(|limit| (limit, limit.exceeded(self.all.1, self.all.0)));
+    /// Counts a mailbox that is there, and that the release that will load the list cannot open.
+    pub fn add_unreadable(&mut self, entry: &Entry<'_>, roster: &Roster) -> Result<(), Stop> {
+        self.unreadable += 1;
+        self.partition(entry, roster)?.unreadable += 1;
+        Ok(())
+    }
+
+    /// Whether so many can be missing, or closed to the release `to`; if not, where those that are missing are is told.
+    pub fn judge(
+        &self,
+        roster: &Roster,
+        layout: Option<&Layout>,
+        to: Option<&Release>,
+        report: &mut Report,
+    ) -> Result<(), Stop> {
+        let exceeded = self.limit.map(|limit| (limit, limit.exceeded(self.all.1 + self.unreadable, self.all.0)));
+        let closed = to.map_or(String::new(), |to| format!("cannot be opened by {to}"));
         let mut suspicious: Vec<_> = self
             .partitions
             .iter()
             .filter(|(_, part)| {
-                (part.missing >= SUSPICIOUS && part.missing * 2 > part.entries)
-                    || (part.missing >= ALL_OF && part.missing == part.entries)
+                let gone = part.missing + part.unreadable;
+                (gone >= SUSPICIOUS && gone * 2 > part.entries) || (gone >= ALL_OF && gone == part.entries)
             })
             .filter(|_| exceeded.is_none_or(|(_, exceeded)| exceeded))
             .collect();
         suspicious.sort_by_key(|(name, _)| *name);
-        for (name, part) in &suspicious {
+        for (name, part) in suspicious.iter().filter(|(_, part)| part.unreadable > 0) {
+            let (some, all) = (Count(part.unreadable), Count(part.entries));
+            report.told(
+                "partition that cannot be opened",
+                format_args!("{some} of {all} mailboxes of partition {} {closed}", Name(name)),
+            );
+        }
+        for (name, part) in suspicious.iter().filter(|(_, part)| part.missing > 0) {
             let elsewhere = match layout {
                 Some(layout) => self.elsewhere(name, part, roster, layout)?,
                 None => String::new(),
@@ -157,13 +184,20 @@ impl Missing {
         let (all, missing) = self.with_domain;
         match exceeded {
             Some((limit, true)) => Err(Stop::Refused(format!(
-                "{} of {} mailboxes are missing; --max-missing allows {limit}",
+                "{} of {} mailboxes are missing{}; --max-missing allows {limit}",
                 Count(self.all.1),
-                Count(self.all.0)
+                Count(self.all.0),
+                match self.unreadable {
+                    0 => String::new(),
+                    some => format!(", and {} {closed}", Count(some)),
+                }
             ))),
             // A limit of one's own replaces the rules below.
             Some(_) => Ok(()),
             None if self.no_drop => Ok(()),
+            None if suspicious.iter().any(|(_, part)| part.unreadable > 0) => Err(Stop::Refused(format!(
+                "more than half of a partition {closed} or is missing (--max-missing if it is right)"
+            ))),
             None if !suspicious.is_empty() => Err(Stop::Refused(
                 "more than half of a partition is missing: a wrong map, a disk that is not mounted, or other hashing than -C says? \
                  (--max-missing if it is right)"

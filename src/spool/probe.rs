@@ -11,6 +11,7 @@ use crate::mailbox::text::Name;
 use crate::spool::aliases::{Inode, inode_of};
 use crate::spool::fill;
 use crate::spool::fill::Facts;
+use crate::spool::heads::{Candidates, HeadReader, Heads, IndexSeen, Root};
 use crate::spool::partitions::{MetaFile, Roots, as_path};
 use crate::spool::user::{Viewer, denied};
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat, Uid};
@@ -60,21 +61,29 @@ impl Place {
     }
 
     /// The roots that may hold `cyrus.header`, the right one first.
-    pub fn headers(&self) -> Vec<fill::Root<'_>> {
-        let header = fill::Root { fd: &self.header, path: self.roots.of(MetaFile::Header) };
-        let data = self.data.as_ref().map(|fd| fill::Root { fd, path: &self.roots.data });
-        std::iter::once(header).chain(data).collect()
+    pub fn headers(&self) -> Candidates<'_> {
+        Candidates::new(self.header_root(), [self.data_root(), None])
     }
 
     /// Likewise of `cyrus.index`.
-    pub fn indexes(&self) -> Vec<fill::Root<'_>> {
-        let mut roots = self.headers();
-        match &self.index {
-            Some(fd) => roots.insert(0, fill::Root { fd, path: self.roots.of(MetaFile::Index) }),
-            None if self.roots.of(MetaFile::Index) != self.roots.of(MetaFile::Header) => roots.reverse(),
-            None => {}
+    pub fn indexes(&self) -> Candidates<'_> {
+        let own = self.index.as_ref().map(|fd| Root::new(fd, self.roots.of(MetaFile::Index)));
+        let (header, data) = (self.header_root(), self.data_root());
+        match (own, data) {
+            (Some(own), data) => Candidates::new(own, [Some(header), data]),
+            (None, Some(data)) if self.roots.of(MetaFile::Index) != self.roots.of(MetaFile::Header) => {
+                Candidates::new(data, [Some(header), None])
+            }
+            (None, data) => Candidates::new(header, [data, None]),
         }
-        roots
+    }
+
+    fn header_root(&self) -> Root<'_> {
+        Root::new(&self.header, self.roots.of(MetaFile::Header))
+    }
+
+    fn data_root(&self) -> Option<Root<'_>> {
+        self.data.as_ref().map(|fd| Root::new(fd, &self.roots.data))
     }
 }
 
@@ -96,8 +105,10 @@ pub enum Found {
     Header {
         /// Whether it is where it belongs, with the index if that was looked at.
         moved: bool,
-        /// What its files say, or why they cannot be believed.
-        facts: Option<Result<Facts, Refusal>>,
+        /// What the first bytes of its files say, if that was asked.
+        heads: Option<Heads>,
+        /// What its files say, or why they cannot be believed, if that was asked.
+        facts: Option<Box<Result<Facts, Refusal>>>,
         /// The header as the system knows it.
         file: Inode,
         /// The directory of its messages likewise, where headers are kept apart and there is one.
@@ -115,24 +126,40 @@ struct Question {
     dir: Vec<u8>,
 }
 
+/// What is asked of each mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Whether it is there.
+    Presence,
+    /// And what the first bytes of its files say.
+    Heads,
+    /// And all that an entry may lack.
+    Facts,
+}
+
 /// How questions are asked.
 pub struct Asker {
     /// How many at a time.
     jobs: usize,
     /// As whom.
     viewer: Viewer,
-    /// Whether what the mailbox's files say is asked, too.
-    facts: bool,
+    /// What is asked.
+    what: Ask,
     asked: Vec<Question>,
     answers: VecDeque<(Question, Result<Found, Stop>)>,
     looker: Looker,
 }
 
 impl Asker {
-    /// Asks `jobs` questions at a time, as `viewer` does.
-    pub fn new(jobs: usize, viewer: Viewer, facts: bool) -> Asker {
-        let looker = Looker::default();
-        Asker { jobs: jobs.max(1), viewer, facts, asked: Vec::new(), answers: VecDeque::new(), looker }
+    /// Asks `jobs` questions at a time, as `viewer` does: whether mailboxes are there.
+    pub fn new(jobs: usize, viewer: Viewer) -> Asker {
+        let (what, looker) = (Ask::Presence, Looker::default());
+        Asker { jobs: jobs.max(1), viewer, what, asked: Vec::new(), answers: VecDeque::new(), looker }
+    }
+
+    /// Asks `what` from here on.
+    pub fn ask_for(&mut self, what: Ask) {
+        self.what = what;
     }
 
     /// Whether it helps to be told of questions ahead.
@@ -149,7 +176,7 @@ impl Asker {
     pub fn fetch(&mut self) -> Result<(), Stop> {
         let asked = std::mem::take(&mut self.asked);
         let next = AtomicUsize::new(0);
-        let (viewer, facts) = (&self.viewer, self.facts);
+        let (viewer, what) = (&self.viewer, self.what);
         let work = || {
             let mut answers = Vec::new();
             viewer.look_for_good()?;
@@ -158,7 +185,7 @@ impl Asker {
                 let from = next.fetch_add(RUN, Ordering::Relaxed);
                 let Some(run) = asked.get(from..).filter(|run| !run.is_empty()) else { return Ok(answers) };
                 for (i, question) in run.iter().take(RUN).enumerate() {
-                    answers.push((from + i, looker.look(&question.place, &question.dir, facts)));
+                    answers.push((from + i, looker.look(&question.place, &question.dir, what)));
                 }
             }
         };
@@ -190,7 +217,7 @@ impl Asker {
     /// The answer to a question, that told ahead first if it is the same.
     pub fn ask(&mut self, place: &Arc<Place>, dir: &[u8]) -> Result<Found, Stop> {
         if !self.wants_ahead() {
-            return self.looker.look(place, dir, self.facts);
+            return self.looker.look(place, dir, self.what);
         }
         let same = |question: &Question| Arc::ptr_eq(&question.place, place) && question.dir == dir;
         // Answers come in the order of the questions; of an entry that was refused meanwhile nobody asks any more.
@@ -217,16 +244,23 @@ struct Looker {
     /// A directory that neighbours share, open, and the roots that it lies below.
     base: Option<(Vec<u8>, OwnedFd, Arc<Place>)>,
     path: Vec<u8>,
+    files: HeadReader,
 }
 
 impl Default for Looker {
     fn default() -> Looker {
-        Looker { me: rustix::process::geteuid(), last: Vec::new(), base: None, path: Vec::new() }
+        Looker {
+            me: rustix::process::geteuid(),
+            last: Vec::new(),
+            base: None,
+            path: Vec::new(),
+            files: HeadReader::default(),
+        }
     }
 }
 
 impl Looker {
-    fn look(&mut self, place: &Arc<Place>, dir: &[u8], facts: bool) -> Result<Found, Stop> {
+    fn look(&mut self, place: &Arc<Place>, dir: &[u8], what: Ask) -> Result<Found, Stop> {
         self.path.clear();
         self.path.extend_from_slice(dir);
         self.path.extend_from_slice(HEADER);
@@ -255,12 +289,23 @@ impl Looker {
             Some(data) => directory(data, dir, &place.roots.data)?,
             None => None,
         };
-        let facts = match facts {
-            true => Some(Facts::read(dir, &place.headers(), &place.indexes())?),
-            false => None,
+        let limit = match what {
+            Ask::Presence => return Ok(Found::Header { moved, heads: None, facts: None, file, messages }),
+            Ask::Heads => 0,
+            Ask::Facts => fill::HEADER,
         };
-        let index_too = facts.as_ref().is_none_or(|facts| facts.as_ref().is_ok_and(|facts| facts.index_in_place));
-        Ok(Found::Header { moved: moved && index_too, facts, file, messages })
+        let (mut headers, mut indexes) = (place.headers(), place.indexes());
+        let base = self.base.as_ref().filter(|(base, _, of)| Arc::ptr_eq(of, place) && is_below(dir, base));
+        if let Some((base, fd, _)) = base {
+            headers.start_at(root, fd, base.len() + 1);
+            indexes.start_at(root, fd, base.len() + 1);
+        }
+        let heads = self.files.read(dir, &headers, &indexes, limit)?;
+        let facts = match what {
+            Ask::Facts => Some(Box::new(Facts::of(&mut self.files, &heads, dir, &headers, &indexes)?)),
+            _ => None,
+        };
+        Ok(Found::Header { moved: moved && heads.index_in_place(), heads: Some(heads), facts, file, messages })
     }
 
     /// Opens the directory that this one and the last lie in, or is the last, once a second one lies there.
@@ -382,19 +427,31 @@ impl Table {
         }
         let tsv = path.extension().is_some_and(|extension| extension == "tsv");
         let mut rows = csv::WriterBuilder::new().delimiter(if tsv { b'\t' } else { b',' }).from_writer(file);
-        rows.write_record(["mailbox", "partition", "directory", "found", "new directory"]).map_err(SideFile::failed)?;
+        rows.write_record([
+            "mailbox",
+            "partition",
+            "directory",
+            "found",
+            "new directory",
+            "index minor",
+            "header form",
+            "opens",
+        ])
+        .map_err(SideFile::failed)?;
         Ok(Table::Rows(Box::new(rows)))
     }
 
-    /// What was found of one mailbox, if it was looked for; `there` is where the release to come will look instead.
+    /// What was found of one mailbox, if it was looked for, and why the release to come cannot open it, if that is known;
+    /// `there` is where that will look instead.
     pub fn row(
         &mut self,
         entry: &Entry<'_>,
         roots: &Roots,
         dir: &[u8],
-        found: Option<&Found>,
+        found: Option<(&Found, Option<Option<&Refusal>>)>,
         there: Option<&[u8]>,
     ) -> Result<(), Stop> {
+        let (found, opens) = found.map_or((None, None), |(found, opens)| (Some(found), opens));
         let (root, what) = match found {
             Some(Found::Header { moved: true, .. }) => (roots.of(MetaFile::Header), "present"),
             Some(Found::Header { moved: false, .. }) => (roots.data.as_path(), "not moved yet"),
@@ -407,9 +464,20 @@ impl Table {
         let there =
             there.map(|there| root.join(as_path(there)).into_os_string().into_encoded_bytes()).unwrap_or_default();
         match self {
-            Table::Rows(rows) => rows
-                .write_record([entry.mailbox(), entry.partition(), path, what.as_bytes(), &there])
-                .map_err(SideFile::failed),
+            Table::Rows(rows) => {
+                let (minor, form, opens) = files(found, opens);
+                rows.write_record([
+                    entry.mailbox(),
+                    entry.partition(),
+                    path,
+                    what.as_bytes(),
+                    &there,
+                    minor.as_bytes(),
+                    form.as_bytes(),
+                    opens.as_bytes(),
+                ])
+                .map_err(SideFile::failed)
+            }
             Table::Paths(_) if !matches!(found, Some(Found::Header { .. })) => Ok(()),
             Table::Paths(paths) => {
                 paths.write_all(path).and_then(|()| paths.write_all(b"\0")).map_err(SideFile::failed)
@@ -425,4 +493,25 @@ impl Table {
         }
         .map_err(SideFile::failed)
     }
+}
+
+/// The columns of a mailbox's files: the minor version of its cyrus.index, the form of its cyrus.header, and whether the
+/// release to come opens it. Empty is what is not known.
+fn files(found: Option<&Found>, opens: Option<Option<&Refusal>>) -> (String, String, String) {
+    let (mut minor, mut form) = (String::new(), String::new());
+    if let Some(Found::Header { heads: Some(heads), .. }) = found {
+        if let IndexSeen::Minor(seen) = heads.index {
+            minor = seen.to_string();
+        }
+        if let Ok(seen) = heads.header {
+            form = seen.to_string();
+        }
+    }
+    let opens = match (found, opens) {
+        (_, Some(Some(refusal))) => refusal.to_string(),
+        (Some(Found::Broken(refusal)), Some(None)) => refusal.to_string(),
+        (Some(Found::Header { heads: Some(_), .. }), Some(None)) => "yes".to_string(),
+        _ => String::new(),
+    };
+    (minor, form, opens)
 }

@@ -337,13 +337,14 @@ fn a_spool_that_is_hashed_as_on_the_old_host_is_found_and_its_moves_are_told() {
     let (ran, found) = with(&[], 0);
     ran.says("103 in, 103 out (103 not where the new server will look)").writes(&dump);
     let root = sandbox.path().join("spool/1").display().to_string();
-    let row = |what| format!("user.bob\t1\t{root}/user/bob\t{what}\t{root}/b/user/bob\n");
-    assert!(found.contains(&row("present")), "{found}");
+    let row = |what, files| format!("user.bob\t1\t{root}/user/bob\t{what}\t{root}/b/user/bob\t{files}\n");
+    assert!(found.contains(&row("present", "6\tlines\tyes")), "{found}");
     // The same without looking, where there is nothing yet.
     std::fs::remove_dir_all(sandbox.path().join("spool")).unwrap();
     let (ran, foretold) = with(&["-n"], 0);
     ran.says("103 in, 103 out (103 not where the new server will look)").writes(&dump);
-    assert_eq!(foretold, found.replace("\tpresent\t", "\tnot looked for\t"));
+    let files = |rows: String| rows.replace("\t6\tlines\tyes\n", "\t\t\t\n");
+    assert_eq!(foretold, files(found.replace("\tpresent\t", "\tnot looked for\t")));
     with(&[], 2).0.says("spool");
 }
 
@@ -551,9 +552,9 @@ fn many_jobs_say_what_one_says() {
             assert!(said(jobs, "report.csv") == one, "{release} {variant}: {jobs} jobs");
         }
         let rows = String::from_utf8(one.3).unwrap();
-        let missing = rows.lines().filter(|row| row.ends_with(",missing,")).count();
+        let missing = rows.lines().filter(|row| row.ends_with(",missing,,,,")).count();
         assert!(one.1.contains(&format!("{missing} missing")), "{rows}\n{}", one.1);
-        let present = rows.lines().filter(|row| row.ends_with(",present,")).count();
+        let present = rows.lines().filter(|row| row.ends_with(",present,,,,")).count();
         let options = ["-q", "-C", &conf, "--from", release, "--no-drop", "--report", &sandbox.file("paths"), "-0"];
         run("check-paths", &options, &dump).expect(0);
         assert_eq!(sandbox.read("paths").iter().filter(|b| **b == 0).count(), present);
@@ -582,11 +583,14 @@ fn root_looks_as_the_server() {
     }
     sandbox.sh("chown 1 spool/1/user/frank/cyrus.header; chown 0 spool/1/user/frank/cyrus.index && chmod 600 spool/1/user/frank/cyrus.index").expect(0);
     let json = run("parse", &["--from", "2.2.13", "--to", "3.6.1", "--reject", "/dev/null"], &dump).expect(1).out;
-    let mut filled = command("check-paths", &["-C", &conf, "--from", "2.2.13", "--to", "3.6.1", "--fill"]);
-    filled.env("CYRUS_USER", "daemon");
-    harness::feed(filled, &json)
-        .expect(2)
-        .says("frank/cyrus.index: Permission denied for uid 1: the server could not open");
+    for more in [&[][..], &["--fill"]] {
+        let options = ["-C", &conf, "--from", "2.2.13", "--to", "3.6.1"];
+        let mut asked = command("check-paths", &[&options[..], more].concat());
+        asked.env("CYRUS_USER", "daemon");
+        harness::feed(asked, &json)
+            .expect(2)
+            .says("frank/cyrus.index: Permission denied for uid 1: the server could not open");
+    }
     sandbox.sh("chown 1 spool/1/user/frank/cyrus.index; chown 0 spool/1/user/frank/cyrus.header").expect(0);
     // What the configuration says comes first.
     let mut text = std::fs::read_to_string(&conf).unwrap();
@@ -1025,4 +1029,371 @@ fn a_name_that_the_default_domain_makes_another_is_refused() {
         "name that the target takes for another (3.6.1 makes user.alice of it: its defaultdomain is example.com)",
     );
     assert!(!ran.err.contains("must move"), "{}", ran.tell());
+}
+
+/// The highest minor version of cyrus.index that each release reads, and whether it reads a cyrus.header that is a dlist
+/// (facts/downgrade.md).
+const TARGETS: [(&str, u32, bool); 13] = [
+    ("2.2.13", 6, false),
+    ("2.3.7", 9, false),
+    ("2.3.19", 10, false),
+    ("2.4.22", 12, false),
+    ("2.5.17", 13, false),
+    ("3.0.18", 13, false),
+    ("3.2.6", 16, false),
+    ("3.4.9", 17, false),
+    ("3.6.1", 17, true),
+    ("3.8.7", 17, true),
+    ("3.10.2", 19, true),
+    ("3.12.3", 19, true),
+    ("3.13.7", 20, true),
+];
+
+const FORMS: [&str; 3] = ["lines", "dlist", "dlist with J"];
+
+/// Whether a target opens a cyrus.index of this minor version; up to 2.4 they write old ones anew.
+fn reads(target: &str, highest: u32, minor: u32) -> bool {
+    let old = target.starts_with("2.2") || target.starts_with("2.3") || target.starts_with("2.4");
+    (if old { 3 } else { 6 }..=highest).contains(&minor) && minor != 11
+}
+
+/// An entry as the list of a release has it.
+fn entry(release: &str, mailbox: &str) -> String {
+    match release {
+        "2.2.13" => format!("{mailbox}\tdefault\tanyone\tlrs\t\n"),
+        "2.3.7" => format!("{mailbox}\t0 default\tanyone\tlrs\t\n"),
+        text if !TARGETS[8..].iter().any(|(json, ..)| *json == text) => {
+            format!("{mailbox}\t0 default anyone\tlrs\t\n")
+        }
+        _ => format!(
+            "\"{mailbox}\": {{\"mbtype\": \"el\", \"partition\": \"default\", \"acl\": {{\"anyone\": \"lrs\"}}}}"
+        ),
+    }
+}
+
+/// A list of these entries.
+fn list_of(entries: &[String]) -> Vec<u8> {
+    match entries[0].starts_with('"') {
+        true => format!("{{\n{}\n}}\n", entries.join(",\n")).into_bytes(),
+        false => entries.concat().into_bytes(),
+    }
+}
+
+/// A spool of one partition with these mailboxes of users, each with its two files.
+fn spool_of(mailboxes: &[(String, Vec<u8>, Vec<u8>)]) -> Sandbox {
+    let sandbox = Sandbox::empty();
+    for (user, header, index) in mailboxes {
+        let dir = sandbox.path().join("spool/user").join(user);
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("cyrus.header"), header).unwrap();
+        std::fs::write(dir.join("cyrus.index"), index).unwrap();
+    }
+    sandbox
+}
+
+#[test]
+fn no_mailbox_passes_that_the_target_cannot_open() {
+    let all: Vec<(u32, &str)> = (3..=20).flat_map(|minor| FORMS.map(|form| (minor, form))).collect();
+    let user = |(minor, form): &(u32, &str)| format!("m{minor}{}", form.replace(' ', ""));
+    let files = |of: &(u32, &str)| {
+        let name = user(of);
+        (
+            name.clone(),
+            harness::header_of(of.1, &format!("user.{name}"), &format!("id{name}"), &name),
+            harness::index_of(of.0, 7),
+        )
+    };
+    let sandbox = spool_of(&all.iter().map(files).collect::<Vec<_>>());
+    let (partition, rejects) = (format!("default={}", sandbox.file("spool")), sandbox.file("rejects"));
+    let report = sandbox.file("report.tsv");
+    for (target, highest, dlist) in TARGETS {
+        let entries: Vec<_> = all.iter().map(|of| entry(target, &format!("user.{}", user(of)))).collect();
+        let opens = |of: &(u32, &str)| reads(target, highest, of.0) && (dlist || of.1 == "lines");
+        let meant: Vec<_> =
+            all.iter().zip(&entries).filter(|(of, _)| opens(of)).map(|(_, entry)| entry.clone()).collect();
+        let list = list_of(&entries);
+        let options = ["--partition", &partition, "--to", target];
+        let more = ["--reject", &rejects, "--max-missing", "100%", "--report", &report];
+        let ran = run("check-paths", &[&options[..], &more].concat(), &list).expect(1);
+        ran.says(&format!("{} in, {} out, {} refused", all.len(), meant.len(), all.len() - meant.len()))
+            .writes(&list_of(&meant));
+        // What is refused is named, and each in one of the two lists.
+        let refused = lines(&sandbox.read("rejects")).iter().filter(|line| line.len() > 4).count();
+        assert_eq!(refused + meant.len(), all.len(), "{target}");
+        let rows = String::from_utf8(sandbox.read("report.tsv")).unwrap();
+        for of in &all {
+            let row = rows.lines().find(|row| row.starts_with(&format!("user.{}\t", user(of)))).unwrap();
+            let columns: Vec<_> = row.split('\t').collect();
+            let minor = if of.0 == 11 { String::new() } else { of.0.to_string() };
+            assert_eq!((columns[5], columns[6]), (&*minor, of.1.split(' ').next().unwrap()), "{target}: {row}");
+            assert_eq!(columns[7] == "yes", opens(of), "{target}: {row}");
+        }
+        // More than half, and no limit of one's own; a rehearsal sees them all, and every entry goes on.
+        let half = ["--reject", &rejects];
+        let ran = run("check-paths", &[&options[..], &half].concat(), &list);
+        if meant.len() * 2 < all.len() {
+            let ran = ran.expect(1).says(&format!("mailboxes of partition default cannot be opened by {target}"));
+            assert!(lines(&ran.out).pop().unwrap().starts_with(b"!mbx-abort "), "{target}");
+        }
+        let ran = run("check-paths", &[&options[..], &["--no-drop", "-v"]].concat(), &list).expect(1).writes(&list);
+        let told = ran.err.matches(": user.m").count();
+        assert_eq!(told, all.len() - meant.len(), "{target}: {}", ran.tell());
+        // Without a target nothing is asked.
+        run("check-paths", &["--partition", &partition], &list).expect(0).writes(&list);
+    }
+}
+
+/// What makes the spool readable is said once, with the command that does it, and never one for the older server.
+#[test]
+fn the_command_that_makes_a_spool_readable_is_named() {
+    for (minors, from, target, said) in [
+        (
+            vec![20, 20, 19],
+            "3.13.7",
+            "3.6.1",
+            "3 cyrus.index newer than 3.6.1 reads: 2 of minor 20, 1 of minor 19. Run `reconstruct -V 17` on the 3.13.7 server, stopped, before the last copy",
+        ),
+        (vec![19], "3.12.3", "3.6.1", "Run `reconstruct -V 17` on the 3.12.3 server"),
+        (vec![20], "3.13.7", "3.10.2", "Run `reconstruct -V 19` on the 3.13.7 server"),
+        (vec![17], "3.4.9", "3.2.6", "Run `reconstruct -V 16` on the 3.4.9 server"),
+        // A file is newer than the release that is told.
+        (vec![20], "3.6.1", "3.6.1", "Run `reconstruct -V 17` on a server of 3.13 or later"),
+        // Before 2.5 no reconstruct has -V.
+        (vec![9], "2.3.7", "2.2.13", "Run `reconstruct -V 6` on a server of 2.5 or later"),
+        (
+            vec![3, 4],
+            "2.2.13",
+            "3.6.1",
+            "2 cyrus.index older than 3.6.1 opens: 1 of minor 4, 1 of minor 3. Open each mailbox once with a server of 2.2.2 to 2.4",
+        ),
+    ] {
+        let files = |(i, minor): (usize, &u32)| {
+            let name = format!("m{i}");
+            (
+                name.clone(),
+                harness::header_of("lines", &format!("user.{name}"), &name, &name),
+                harness::index_of(*minor, 7),
+            )
+        };
+        let sandbox = spool_of(&minors.iter().enumerate().map(files).collect::<Vec<_>>());
+        let list = list_of(&(0..minors.len()).map(|i| entry(target, &format!("user.m{i}"))).collect::<Vec<_>>());
+        let partition = format!("default={}", sandbox.file("spool"));
+        for more in [&[][..], &["--no-drop"], &["-q", "--reject", &sandbox.file("r"), "--max-missing", "100%"]] {
+            let options = [&["--partition", &partition, "--from", from, "--to", target], more].concat();
+            let ran = run("check-paths", &options, &list).expect(1).says(said);
+            assert_eq!(ran.err.matches(said).count(), 1, "{}", ran.tell());
+            if said.contains("reconstruct") {
+                let never = format!("Never run reconstruct on {target}: it loses flags and \\Seen, and ends with 0");
+                assert_eq!(ran.err.matches(&never).count(), 1, "{}", ran.tell());
+            }
+        }
+    }
+}
+
+/// What a mailbox has instead of an index, and where.
+#[test]
+fn a_mailbox_without_a_whole_index_never_passes() {
+    let (sandbox, dump) = old();
+    let conf = sandbox.file("old.conf");
+    let options = ["-C", &conf, "--from", "2.2.13", "--to", "2.3.7"];
+    let list = run("parse", &["--from", "2.2.13", "--to", "2.3.7"], &dump).expect(0).out;
+    run("check-paths", &options, &list).expect(0).writes(&list);
+    let index = sandbox.path().join("spool/1/user/frank/cyrus.index");
+    let kept = std::fs::read(&index).unwrap();
+    let rejects = sandbox.file("rejects");
+    let (frank, others): (Vec<_>, Vec<_>) =
+        lines(&list).into_iter().partition(|line| line.starts_with(b"user.frank\t"));
+    let (one, many) = (["--reject", &rejects, "--jobs", "1"], ["--reject", &rejects, "--jobs", "8"]);
+    let with = |jobs: &str| [&options[..], if jobs == "1" { &one } else { &many }].concat();
+    for (bytes, why) in [
+        (None, "no cyrus.index ("),
+        (Some(vec![]), "frank/cyrus.index is empty: the server could not open the mailbox"),
+        (Some(kept[..11].to_vec()), "frank/cyrus.index is cut off in its header"),
+        (Some(kept[..75].to_vec()), "frank/cyrus.index is cut off in its header"),
+        (Some(b"not an index, but a text of some length\n".repeat(4)), "frank/cyrus.index is not a cyrus.index"),
+        (Some(vec![0; 500]), "frank/cyrus.index is not a cyrus.index"),
+        (Some([&kept[..20], &[0, 0, 1, 0], &kept[24..]].concat()), "too few for 256 records"),
+        (Some(harness::index_of(9, 7)), ""),
+        (Some(harness::index_of(10, 7)), "frank/cyrus.index has minor 10, and 2.3.7 reads up to 9"),
+        (Some(harness::index_of(40, 7)), "frank/cyrus.index has minor 40, and 2.3.7 reads up to 9"),
+    ] {
+        match &bytes {
+            None => std::fs::remove_file(&index).unwrap(),
+            Some(bytes) => std::fs::write(&index, bytes).unwrap(),
+        }
+        for jobs in ["1", "8"] {
+            if why.is_empty() {
+                run("check-paths", &with(jobs), &list).expect(0).writes(&list);
+                continue;
+            }
+            run("check-paths", &with(jobs), &list).expect(1).says(why).writes(&others.concat());
+            assert_eq!(sandbox.read("rejects"), frank.concat());
+            // Without a place for it, the list ends there.
+            run("check-paths", &options, &list).expect(1).says(why).says("aborted");
+            run("check-paths", &[&options[..], &["--no-drop"]].concat(), &list).expect(1).says(why).writes(&list);
+        }
+        // What was asked before is asked as before.
+        run("check-paths", &["-C", &conf, "--from", "2.2.13"], &dump).expect(0).writes(&dump);
+    }
+    std::fs::remove_file(&index).unwrap();
+    std::fs::create_dir(&index).unwrap();
+    run("check-paths", &with("8"), &list).expect(1).says("frank/cyrus.index is not a file");
+    // The remedy for what is damaged is that of the old server.
+    let ran = run("check-paths", &with("8"), &list).says("1 mailboxes without a whole cyrus.index. Copy it again");
+    assert!(!ran.err.contains("reconstruct -V"), "{}", ran.tell());
+    // A header that is none is no better, and its first bytes tell it.
+    std::fs::remove_dir(&index).unwrap();
+    std::fs::write(&index, &kept).unwrap();
+    let header = sandbox.path().join("spool/1/user/frank/cyrus.header");
+    let kept = std::fs::read(&header).unwrap();
+    for (bytes, why) in [
+        (&kept[..40], "frank/cyrus.header is cut off in its magic"),
+        (&kept[..115], "frank/cyrus.header is cut off in its line 4"),
+        (b"something else that is long enough for one".as_slice(), "frank/cyrus.header is not a cyrus.header"),
+    ] {
+        std::fs::write(&header, bytes).unwrap();
+        run("check-paths", &with("8"), &list).expect(1).says(why).writes(&others.concat());
+    }
+    // All of them, which passed before.
+    let sandbox = Sandbox::of("2.2.13", "flat");
+    sandbox.sh("find spool -name cyrus.index -delete").expect(0);
+    let conf = sandbox.file("old.conf");
+    let options = ["-C", &conf, "--from", "2.2.13", "--to", "2.3.7"];
+    run("check-paths", &options, &list).expect(1).says("no cyrus.index").says("aborted");
+    run("check-paths", &[&options[..], &["--reject", &rejects]].concat(), &list)
+        .expect(1)
+        .says("62 of 62 mailboxes of partition default cannot be opened by 2.3.7")
+        .says("more than half of a partition cannot be opened by 2.3.7 or is missing");
+    run("check-paths", &[&options[..], &["--reject", &rejects, "--max-missing", "102"]].concat(), &list)
+        .expect(1)
+        .says("0 of 103 mailboxes are missing, and 103 cannot be opened by 2.3.7; --max-missing allows 102");
+}
+
+/// An index on the metapartition, or not there yet, is as good as a header.
+#[test]
+fn an_index_that_is_kept_apart_is_found() {
+    for release in ["2.3.7", "2.4.22", "3.0.18", "3.6.1", "3.13.7"] {
+        let variant = if release.starts_with("3.6") || release.starts_with("3.13") { "legacymeta" } else { "meta" };
+        let sandbox = Sandbox::of(release, variant);
+        let dump = read(format!("{release}/{variant}/dump.txt"));
+        let conf = sandbox.file("old.conf");
+        let options = ["-C", &conf, "--from", release, "--to", release, "--report", &sandbox.file("report.csv")];
+        let ran = run("check-paths", &options, &dump).expect(0).writes(&dump);
+        assert!(!ran.err.contains("not moved yet"), "{}", ran.tell());
+        let rows = String::from_utf8(sandbox.read("report.csv")).unwrap();
+        assert!(rows.lines().skip(1).all(|row| row.ends_with(",yes")), "{rows}");
+    }
+    let (sandbox, dump, conf) = with_meta();
+    let list = run("parse", &["--from", "2.2.13", "--to", "2.3.7"], &dump).expect(0).out;
+    let options = ["-C", &conf, "--from", "2.2.13", "--to", "2.3.7"];
+    run("check-paths", &options, &list).expect(0).says("103 not moved yet").writes(&list);
+    // The header has moved, the index has not.
+    let tail = "1/user/bob";
+    std::fs::create_dir_all(sandbox.path().join("meta").join(tail)).unwrap();
+    let [data, meta] = ["spool", "meta"].map(|root| sandbox.path().join(root).join(tail));
+    std::fs::rename(data.join("cyrus.header"), meta.join("cyrus.header")).unwrap();
+    run("check-paths", &options, &list).expect(0).says("103 not moved yet").writes(&list);
+    std::fs::rename(data.join("cyrus.index"), meta.join("cyrus.index")).unwrap();
+    run("check-paths", &options, &list).expect(0).says("102 not moved yet").writes(&list);
+    // It is where the configuration does not look.
+    let text = String::from_utf8(sandbox.read("meta.conf")).unwrap();
+    let conf = sandbox.write("header.conf", text.replace("files: header index", "files: header cache"));
+    run("check-paths", &["-C", &conf, "--from", "2.2.13", "--to", "2.3.7"], &list).expect(0).says("103 not moved yet");
+}
+
+/// The spools that real servers made, to every release of the corpora.
+#[test]
+fn real_spools_by_every_target() {
+    let highest =
+        |release: &str| TARGETS.iter().find(|(target, ..)| *target == release).map(|row| (row.1, row.2)).unwrap();
+    let (mut passed, mut refused) = (0, 0);
+    for (release, variant) in [
+        ("2.2.13", "flat"),
+        ("2.2.13", "virt"),
+        ("2.3.7", "flat"),
+        ("2.3.7", "meta2"),
+        ("2.4.22", "hash"),
+        ("2.4.22", "meta"),
+        ("3.0.18", "flat"),
+        ("3.6.1", "legacy"),
+        ("3.6.1", "flat"),
+        ("3.6.1", "mixed"),
+        ("3.13.7", "legacymeta"),
+        ("3.13.7", "flat"),
+        ("3.13.7", "mixed"),
+    ] {
+        let sandbox = Sandbox::of(release, variant);
+        let dump = read(format!("{release}/{variant}/dump.txt"));
+        let conf = sandbox.file("old.conf");
+        for (target, _, _) in TARGETS {
+            // 2.2 knows no metapartitions.
+            if (variant, target) == ("meta2", "2.2.13") || (variant, target) == ("meta", "2.2.13") {
+                continue;
+            }
+            let (minor, dlist) = highest(target);
+            let options = ["-C", &conf, "--from", release, "--to", target, "--report", &sandbox.file("report.tsv")];
+            let more = ["--reject", &sandbox.file("rejects"), "--max-missing", "100%", "-q"];
+            let ran = run("check-paths", &[&options[..], &more].concat(), &dump);
+            let rows = String::from_utf8(sandbox.read("report.tsv")).unwrap();
+            let (mut opens, mut closed) = (0, 0);
+            for row in rows.lines().skip(1).map(|row| row.split('\t').collect::<Vec<_>>()) {
+                let [_, _, directory, found, _, index, form, said] = row[..] else { panic!("{row:?}") };
+                if found == "missing" {
+                    continue;
+                }
+                // What is on the disk, by the bytes.
+                let mine = std::fs::read(Path::new(directory).join("cyrus.header")).unwrap();
+                assert_eq!(form, if mine[115] == b'%' { "dlist" } else { "lines" }, "{row:?}");
+                let by_name = dlist || !directory.contains("/uuid/");
+                let good =
+                    index.parse::<u32>().unwrap_or_else(|e| panic!("{release} {variant} to {target}: {e}: {row:?}"))
+                        <= minor
+                        && (dlist || form == "lines")
+                        && by_name;
+                assert_eq!(said == "yes", good, "{release} {variant} to {target}: {row:?}");
+                if good { opens += 1 } else { closed += 1 }
+            }
+            assert_eq!(ran.status == 0, closed == 0, "{release} {variant} to {target}: {}", ran.tell());
+            passed += opens;
+            refused += closed;
+            // As it was measured.
+            let all = match (release, variant, target) {
+                ("3.13.7", "mixed", "3.12.3" | "3.10.2" | "3.6.1") | ("3.6.1", "flat", "3.8.7") => Some(true),
+                ("3.13.7", "flat" | "legacymeta", "3.12.3" | "3.10.2" | "3.6.1" | "3.2.6") => Some(false),
+                ("3.6.1", "flat" | "legacy", "3.2.6" | "3.4.9") => Some(false),
+                ("3.6.1", "legacy", "3.6.1") | ("2.2.13", "flat", _) => Some(true),
+                _ => None,
+            };
+            if let Some(all) = all {
+                assert_eq!((opens > 0, closed > 0), (all, !all), "{release} {variant} to {target}");
+            }
+        }
+    }
+    assert!(passed > 9_000 && refused > 4_000, "{passed} {refused}");
+}
+
+/// Directories by uniqueid, and a release that looks by name.
+#[test]
+fn directories_by_uniqueid_never_pass_to_a_release_that_looks_by_name() {
+    let sandbox = Sandbox::of("3.6.1", "mixed");
+    let dump = read("3.6.1/mixed/dump.txt");
+    let (conf, rejects) = (sandbox.file("old.conf"), sandbox.file("rejects"));
+    let options = ["-C", &conf, "--from", "3.6.1", "--to", "3.4.9", "--reject", &rejects];
+    let ran = run("check-paths", &options, &dump).expect(1);
+    let ran = ran.says("directory by uniqueid (no l in its mbtype; 3.4.9 looks for it by name): user.bob\n");
+    ran.says("21 mailboxes in directories by uniqueid. No tool of Cyrus moves them to names again")
+        .says("134 in, 113 out (3 tombstones), 21 refused");
+    let report = ["--no-drop", "--report", &sandbox.file("report.csv")];
+    run("check-paths", &[&options[..6], &report].concat(), &dump).expect(1).writes(&dump);
+    let rows = String::from_utf8(sandbox.read("report.csv")).unwrap();
+    let by_id = rows.lines().filter(|row| row.contains("/uuid/")).collect::<Vec<_>>();
+    assert_eq!(by_id.len(), 21);
+    assert!(by_id.iter().all(|row| row.contains(",17,dlist,directory by uniqueid")), "{by_id:?}");
+}
+
+#[test]
+fn a_series_of_releases_that_read_different_indexes_is_asked_for() {
+    let (sandbox, dump) = old();
+    let options = ["-C", &sandbox.file("old.conf"), "--from", "2.2.13", "--to", "2.2"];
+    run("check-paths", &options, &dump).expect(2).says("2.2 spans releases with different rules");
 }

@@ -972,7 +972,7 @@ fn a_file_that_is_replaced_while_it_is_copied_is_trouble() {
             });
             harness::feed(asked, &list)
         });
-        ran.expect(2).says("user/bob/cyrus.cache was changed while it was ").says("is the server running?");
+        ran.expect(2).says("user/bob/cyrus.cache changed while it was ").says("is the server running?");
         assert_eq!(std::fs::read(&cache).unwrap(), b"newer");
         let _ = std::fs::remove_file(night.meta.join("1/user/bob/cyrus.cache"));
     }

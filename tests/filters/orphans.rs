@@ -389,6 +389,15 @@ fn it_asks_for_what_nobody_told() {
     ask(&[], b"").expect(2).says("--from RELEASE, or --spool-release RELEASE");
     ask(&["--spool-release", "2.2.13"], b"").expect(2).says("an empty list has no dialect");
     ask(&["--spool-release", "2.2.13"], b"{\n\n}\n").expect(2).says("--to RELEASE");
+    // Of a mailbox that the release to come cannot open no entry is written.
+    ask(&["--spool-release", "2.2.13", "--to", "2.4.22"], b"").expect(1).says("user.a: no cyrus.index (");
+    assert_eq!(sandbox.read("orphans"), b"");
+    sandbox.write("spool/user/a/cyrus.index", harness::index_of(13, 7));
+    ask(&["--spool-release", "3.0.18", "--to", "2.4.22"], b"")
+        .expect(1)
+        .says("has minor 13, and 2.4.22 reads up to 12)")
+        .says("Run `reconstruct -V 12` on the 3.0.18 server");
+    sandbox.write("spool/user/a/cyrus.index", harness::index_of(6, 7));
     ask(&["--spool-release", "2.2.13", "--to", "2.4.22"], b"").expect(0);
     assert_eq!(sandbox.read("orphans"), b"user.a\t0 default a\tlrs\t\n");
     ask(&["--from", "2.3.7"], b"").expect(0);

@@ -363,6 +363,51 @@ impl Sandbox {
     }
 }
 
+/// The first three lines of every cyrus.header.
+pub const MAGIC: &[u8] = b"\xa1\x02\x8b\x0dCyrus mailbox header\n\
+    \"The best thing about this system was that it had lots of goals.\"\n\t--Jim Morris on Andrew\n";
+
+/// A cyrus.header of the user's INBOX in the form of a release: `lines`, `dlist`, or `dlist with J` of 3.13.
+pub fn header_of(form: &str, mailbox: &str, uniqueid: &str, owner: &str) -> Vec<u8> {
+    let jmap_id = if form == "dlist with J" { " J P-F" } else { "" };
+    let text = match form {
+        "lines" => format!("\t{uniqueid}\n\n{owner}\tlrswipkxtecdan\t\n"),
+        _ => format!("%(T el N {mailbox} I {uniqueid}{jmap_id} A %({owner} lrswipkxtecdan))\n"),
+    };
+    [MAGIC, text.as_bytes()].concat()
+}
+
+/// The length of the header and of a record of a cyrus.index, by minor version (facts/headers.md 2).
+pub fn index_sizes(minor: u32) -> (usize, u32) {
+    match minor {
+        0..=6 => (76, 60),
+        7 => (76, 72),
+        8 => (92, 80),
+        9 => (96, 80),
+        10 | 11 => (96, 88),
+        12 => (128, 96),
+        13 => (128, 104),
+        14 | 15 => (160, 104),
+        16..=19 => (160, 112),
+        _ => (192, 144),
+    }
+}
+
+/// A cyrus.index of a mailbox without messages.
+pub fn index_of(minor: u32, uidvalidity: u32) -> Vec<u8> {
+    let (length, record) = index_sizes(minor);
+    let mut index = vec![0; length];
+    let validity_at = if minor >= 20 { 92 } else { 44 };
+    for (at, word) in [(8, minor), (12, u32::try_from(length).unwrap()), (16, record), (validity_at, uidvalidity)] {
+        index[at..at + 4].copy_from_slice(&word.to_be_bytes());
+    }
+    if minor >= 12 {
+        let sum = crc32fast::hash(&index[..length - 4]);
+        index[length - 4..].copy_from_slice(&sum.to_be_bytes());
+    }
+    index
+}
+
 /// The counts of a closing line: in, out, and the sum of everything else that is not in brackets.
 pub fn account(err: &str) -> (u64, u64, u64) {
     let line = err.lines().last().expect("a closing line");

@@ -25,11 +25,13 @@ use crate::run::report::Report;
 use crate::run::totals::Account;
 use crate::spool::aliases::Inode;
 use crate::spool::conf::Conf;
-use crate::spool::fill::{Facts, Fill, header_of, index_of};
+use crate::spool::fill::{self, Facts, Fill, header_of};
 use crate::spool::header::Header;
+use crate::spool::heads::HeadReader;
 use crate::spool::layout::Layout;
 use crate::spool::partitions::{MetaFile, Roster, as_path};
 use crate::spool::probe::{Place, open_root};
+use crate::spool::readable::Readable;
 use crate::spool::user::Viewer;
 use name::{name_of, uniqueid_of};
 use std::collections::{HashMap, HashSet};
@@ -69,6 +71,8 @@ pub struct Orphans {
     named: Sorter,
     path: Vec<u8>,
     buffer: Vec<u8>,
+    /// What the release that will load them can open, if it was told.
+    readable: Option<Readable>,
     written: u64,
     unwritten: u64,
     elsewhere: u64,
@@ -122,6 +126,7 @@ impl Orphans {
             named: Sorter::with_memory(MEMORY),
             path: Vec::new(),
             buffer: Vec::new(),
+            readable: told.to.as_ref().map(|to| Readable::new(Some(release), to)).transpose()?,
             written: 0,
             unwritten: 0,
             elsewhere: 0,
@@ -142,7 +147,7 @@ impl Orphans {
                 inode(fd).map_err(|e| Stop::io(format_args!("partition {}: {}", Name(name), show(path)), &e.into()))
             };
             let mut inodes = Vec::new();
-            for root in place.headers() {
+            for root in place.headers().iter() {
                 inodes.push(at(root.fd, root.path)?);
             }
             self.walls.extend(&inodes);
@@ -186,6 +191,9 @@ impl Orphans {
         let dirs = directories(found, &mut named)?;
         let orphans = self.unnamed(dirs, report)?;
         self.write_all(orphans, &mut named, report)?;
+        if let Some(readable) = &self.readable {
+            readable.tell(report);
+        }
         self.list.finish()
     }
 
@@ -369,11 +377,23 @@ impl Orphans {
             None => Err(Stop::Closed),
         };
         self.buffer = buffer;
-        match read {
-            Ok(read) => read.map_err(|refusal| refusal.to_string()),
-            // One file that cannot be read is told, and the search goes on.
-            Err(Stop::Trouble(text)) => Err(text),
-            Err(_) => Err("cannot be read".to_string()),
+        read.map_err(one_file)?.map_err(|refusal| refusal.to_string())
+    }
+
+    /// Why the release that will load the list cannot open the mailbox, if it was told and cannot.
+    fn opens(&mut self, place: &[u8]) -> Result<(), String> {
+        let (Some((partition, dir)), Some(readable)) = (self.place(place), &self.readable) else { return Ok(()) };
+        let (headers, indexes) = (partition.place.headers(), partition.place.indexes());
+        let mut files = HeadReader::default();
+        let heads = files.read(dir, &headers, &indexes, 0).map_err(one_file)?;
+        match readable.refuses(&heads, dir, &headers, &indexes) {
+            None => Ok(()),
+            Some(refusal) => {
+                if let Some(readable) = &mut self.readable {
+                    readable.add(&heads);
+                }
+                Err(refusal.to_string())
+            }
         }
     }
 
@@ -393,7 +413,8 @@ impl Orphans {
 
     /// Writes the entry of one orphan.
     fn write(&mut self, name: &[u8], place: &[u8], by_name: bool, report: &mut Report) -> Result<(), Stop> {
-        let written = match self.header(place) {
+        let opens = self.opens(place);
+        let written = match opens.and_then(|()| self.header(place)) {
             Ok(header) => self.entry_of(name, place, &header, by_name, report),
             Err(why) => Err(why),
         };
@@ -454,23 +475,30 @@ impl Orphans {
         }
         let mbtype = if by_name { mbtype.with(Mbtype::LEGACY) } else { mbtype };
         json::write(&entry, mbtype, acl, &mut out).ok_or("a type without a letter")?;
-        let mut buffer = Vec::new();
-        let (index, index_in_place) = match self.viewer.look(|| index_of(&partition.place.indexes(), dir, &mut buffer))
-        {
-            Ok(index) => index.map_err(|refusal| refusal.to_string())?,
-            Err(Stop::Trouble(text)) => return Err(text),
-            Err(_) => return Err("cannot be read".to_string()),
-        };
+        let (headers, indexes) = (partition.place.headers(), partition.place.indexes());
+        let mut files = HeadReader::default();
+        let facts = self.viewer.look(|| {
+            let heads = files.read(dir, &headers, &indexes, fill::HEADER)?;
+            Facts::of(&mut files, &heads, dir, &headers, &indexes)
+        });
+        let facts = facts.map_err(one_file)?.map_err(|refusal| refusal.to_string())?;
         let (mut members, mut values, mut changes) = (Members::default(), Vec::new(), Changes::default());
         let bare = json::parse(&out, &mut members, &mut values).map_err(|_| "cannot be in JSON")?;
         let fields = bare.fields.map_err(|refusal| refusal.to_string())?;
         let dialect = Dialect::Json;
         let entry = Entry { bytes: &out, values: &values, members: Some(&members), at, dialect, fields };
-        fill.entry(&entry, &Facts { header: header.clone(), index, index_in_place }, &mut changes, report)
-            .map_err(|refusal| refusal.to_string())?;
+        fill.entry(&entry, &facts, &mut changes, report).map_err(|refusal| refusal.to_string())?;
         let mut filled = Vec::new();
         changes.apply(&out, &mut filled);
         Ok(filled)
+    }
+}
+
+/// One file that cannot be read is told, and the search goes on.
+fn one_file(stop: Stop) -> String {
+    match stop {
+        Stop::Trouble(text) => text,
+        _ => "cannot be read".to_string(),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::list::error::Stop;
 use crate::list::hold::Sorter;
 use crate::run::report::Report;
 use crate::spool::aliases::{Inode, inode_of};
-use crate::spool::fill::Root;
+use crate::spool::heads::Root;
 use crate::spool::partitions::as_path;
 use crate::spool::user::{Viewer, denied};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
