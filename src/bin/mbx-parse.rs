@@ -7,6 +7,7 @@ use mbxtools::list::stream::{Input, Source, stdout};
 use mbxtools::mailbox::entry::{Entry, Kind};
 use mbxtools::mailbox::mbtype::Mbtype;
 use mbxtools::mailbox::text::Name;
+use mbxtools::release::downgrade::Downgrade;
 use mbxtools::release::{Dialect, Release};
 use mbxtools::run::engine::{Filter, Heading, Run, Seal, Verdict, run};
 use mbxtools::run::main::main_of;
@@ -215,11 +216,19 @@ impl Filter for Parse {
         if let Some(to) = to.as_ref().filter(|to| dialect.has_uniqueids() && !ids(to)) {
             report.remark(format_args!(
                 "lists for {to} hold no uniqueid, uidvalidity, modseq or history: it takes them from cyrus.header and \
-                 cyrus.index, and cannot read those that 3.6 or later has written anew"
+                 cyrus.index"
             ));
+        }
+        let downgrade = to.as_ref().map(|to| Downgrade::of_latest(from.as_ref(), to));
+        let foretold = downgrade.map_or_else(Vec::new, |downgrade| downgrade.foretold(dialect == Dialect::Json));
+        if !matches!(self.view, View::Summary(_)) {
+            for text in &foretold {
+                report.remark(text);
+            }
         }
         if let (View::Summary(summary), Some(to)) = (&mut self.view, to) {
             summary.to = Some(to.clone());
+            summary.of_the_spool = foretold;
         } else if self.dry_run
             && let Some(to) = to.as_ref().filter(|to| !dialect.has_uniqueids() && ids(to))
         {

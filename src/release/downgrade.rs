@@ -22,6 +22,11 @@ impl Downgrade {
         Ok(Downgrade { spool: spool.cloned(), to: to.clone(), files: to.files()? })
     }
 
+    /// To `to`, or the last release of that series: for what is said before any disk was looked at.
+    pub fn of_latest(spool: Option<&Release>, to: &Release) -> Downgrade {
+        Downgrade { spool: spool.cloned(), to: to.clone(), files: to.latest_files() }
+    }
+
     /// What the target reads.
     pub fn files(&self) -> &'static Files {
         self.files

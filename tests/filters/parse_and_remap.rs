@@ -226,3 +226,57 @@ fn maps_of_any_length_are_read_in_their_length() {
         assert!(ratio < 60.0, "mbx-{filter} {option}: {ratio}");
     }
 }
+
+/// A downgrade is remarked before any disk is at hand, and refuses nothing: spools of mixed releases do open.
+#[test]
+fn a_spool_that_the_target_may_not_read_is_remarked() {
+    let dump = read("3.13.7/legacy/dump.txt");
+    for (to, indexes, headers) in [
+        ("3.12.3", "minor 20 that 3.12.3 cannot read (it reads up to 19)", false),
+        ("3.10.2", "Run `reconstruct -V 19` on the 3.13.7 server", false),
+        ("3.6.1", "Run `reconstruct -V 17` on the 3.13.7 server", false),
+        ("3.2.6", "Run `reconstruct -V 16` on the 3.13.7 server", true),
+        ("3.13.7", "", false),
+    ] {
+        let reject = ["--from", "3.13.7", "--to", to, "--reject", "/dev/null"];
+        let plain = run("parse", &reject, &dump);
+        let (status, out) = (plain.status, plain.out.clone());
+        for more in [&[][..], &["-n"]] {
+            let ran = run("parse", &[&reject[..], more].concat(), &dump).expect(status);
+            assert_eq!(ran.err.contains("a spool of 3.13.7 has indexes of minor 20"), !indexes.is_empty(), "{to}");
+            assert_eq!(ran.err.contains("a spool of 3.13.7 has headers that"), headers, "{}", ran.tell());
+            let ran = ran.says(indexes);
+            if !indexes.is_empty() {
+                ran.says("mbx-check-paths looks at each")
+                    .says(&format!("Never run reconstruct on {to}: it loses flags and \\Seen, and ends with 0"));
+            }
+        }
+        // It is a remark: the list and the status are those of `-q`, which says nothing of it.
+        let quiet = run("parse", &[&reject[..], &["-q"]].concat(), &dump).expect(status).writes(&out);
+        assert!(!quiet.err.contains("a spool of"), "{}", quiet.tell());
+        let summary = run("parse", &["--from", "3.13.7", "--to", to, "--summary"], &dump);
+        let shown = String::from_utf8(summary.out.clone()).unwrap();
+        let line = "Not in the list, but on the disk: a spool of 3.13.7 has indexes of minor 20";
+        assert_eq!(shown.contains(line), !indexes.is_empty(), "{shown}");
+        assert!(shown.contains(indexes), "{shown}");
+        assert_eq!(shown.contains("a spool of 3.13.7 has headers that"), headers, "{shown}");
+        assert!(!summary.err.contains("a spool of"), "{}", summary.tell());
+    }
+    // With status 0 where nothing else is wrong.
+    let list = b"{\n\"user.a\": {\"mbtype\": \"el\", \"partition\": \"p\", \"acl\": {}}\n}\n";
+    run("parse", &["--from", "3.12.3", "--to", "3.6.1"], list)
+        .expect(0)
+        .says("a spool of 3.12.3 has indexes of minor 19 that 3.6.1 cannot read")
+        .says("Run `reconstruct -V 17` on the 3.12.3 server, stopped, before the last copy");
+    // JSON tells of its headers, whoever printed it.
+    run("parse", &["--to", "2.4.22"], list)
+        .expect(0)
+        .says("a spool of 3.6 or later has headers that 2.4.22 cannot read");
+    // The downgrade of 2006, and an upgrade, of which nothing is to be said.
+    run("parse", &["--from", "2.3.7", "--to", "2.2.13"], b"user.a\t0 p\ta\tlrs\t\n")
+        .expect(0)
+        .says("a spool of 2.3.7 has indexes of minor 9 that 2.2.13 cannot read (it reads up to 6)")
+        .says("Run `reconstruct -V 6` on a server of 2.5 or later");
+    let ran = run("parse", &["--from", "2.2.13", "--to", "3.6.1"], b"user.a\tp\ta\tlrs\t\n").expect(0);
+    assert!(!ran.err.contains("a spool of"), "{}", ran.tell());
+}

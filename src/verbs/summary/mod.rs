@@ -63,6 +63,8 @@ const USERID: u8 = b'u';
 pub struct Summary {
     /// The release that the list is for, if that was told.
     pub to: Option<Release>,
+    /// What that release cannot read of the spool, as far as the releases tell it.
+    pub of_the_spool: Vec<String>,
     entries: u64,
     dialect: Option<Dialect>,
     bytes: u64,
@@ -358,6 +360,9 @@ impl Summary {
             }
         }
         write_groups(&format!("Refused for {to}"), refused, out)?;
+        for text in &self.of_the_spool {
+            writeln!(out, "\nNot in the list, but on the disk: {text}.")?;
+        }
         if account.refused == 0 {
             if account.ending.is_none() {
                 writeln!(out, "\nNothing would be refused for {to}.")?;
