@@ -485,3 +485,153 @@ fn spool(sandbox: &Sandbox) -> BTreeMap<PathBuf, Vec<u8>> {
     }
     found
 }
+
+/// What a server of 3.6.1 answers to a mailbox whose files it cannot read.
+const INVALID: &str = "NO Mailbox has an invalid format";
+
+/// The mailboxes that the filters let through to 3.6.1, and those that the real loader stored of the same list past them.
+fn passed_and_loaded(sandbox: &Sandbox, list: &str) -> (BTreeSet<String>, BTreeSet<String>) {
+    let check = format!(
+        "mbx-check-paths -C new.conf --to 3.6.1 --reject rejects --max-missing 100% <{list} >passed; test $? -le 1"
+    );
+    sandbox.sh(&check).expect(0);
+    let ctl_mboxlist = format!("{} -C {}", cyrus::CTL_MBOXLIST, sandbox.file("new.conf"));
+    sandbox.sh(&format!("{ctl_mboxlist} -u <{list} && {ctl_mboxlist} -d >loaded")).expect(0);
+    cyrus::hand_over(&sandbox.path().join("conf"));
+    let names = |file: &str| {
+        let list: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&sandbox.read(file)).unwrap();
+        let here = list.into_iter().filter(|(_, entry)| !entry["mbtype"].as_str().unwrap().contains(['d', 'i', 'r']));
+        here.map(|(name, _)| name).collect::<BTreeSet<_>>()
+    };
+    (names("passed"), names("loaded"))
+}
+
+/// One law: what the filters let through opens, and what they refuse does not.
+#[test]
+fn an_index_of_every_minor_version_opens_as_foretold() {
+    if !is_here() {
+        return;
+    }
+    let sandbox = Sandbox::of("3.6.1", "legacy");
+    let mut entries = Vec::new();
+    let mut add = |name: String, header: Vec<u8>, index: Option<Vec<u8>>| {
+        let dir = sandbox.path().join("spool/default/user").join(&name);
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("cyrus.header"), header).unwrap();
+        if let Some(index) = index {
+            std::fs::write(dir.join("cyrus.index"), index).unwrap();
+        }
+        std::fs::write(dir.join("cyrus.cache"), [0; 4]).unwrap();
+        entries.push(format!(
+            "\"user.{name}\": {{\"uniqueid\": \"id{name}\", \"uidvalidity\": \"7\", \"createdmodseq\": \"0\", \
+             \"foldermodseq\": \"1\", \"mbtype\": \"el\", \"partition\": \"default\", \"acl\": {{\"anyone\": \"lrs\"}}}}"
+        ));
+    };
+    let header =
+        |form: &str, name: &str| harness::header_of(form, &format!("user.{name}"), &format!("id{name}"), "anyone");
+    for minor in 3..=21 {
+        for form in ["lines", "dlist", "dlist with J"] {
+            let name = format!("m{minor}{}", form.replace(' ', ""));
+            add(name.clone(), header(form, &name), Some(harness::index_of(minor, 7)));
+        }
+    }
+    let index = |minor| harness::index_of(minor, 7);
+    let changed = |at: usize, byte: u8| {
+        let mut index = index(17);
+        index[at] = byte;
+        index
+    };
+    for (name, bytes) in [
+        ("none", None),
+        ("empty", Some(vec![])),
+        ("short", Some(index(17)[..90].to_vec())),
+        ("zeros", Some(vec![0; 160])),
+        ("sum", Some(changed(31, 9))),
+        ("text", Some(b"From bob@example.com Mon Jan  1 00:00:00 2007\n".repeat(5))),
+    ] {
+        add(name.to_string(), header("lines", name), bytes);
+    }
+    // Five records that are not there, with a checksum that is right.
+    let mut cut = changed(23, 5);
+    let sum = crc32fast::hash(&cut[..156]);
+    cut[156..].copy_from_slice(&sum.to_be_bytes());
+    add("cut".to_string(), header("lines", "cut"), Some(cut));
+    add("nomagic".to_string(), b"something else\n".repeat(10), Some(index(17)));
+    add("magic".to_string(), harness::MAGIC.to_vec(), Some(index(17)));
+    sandbox.write("list", format!("{{\n{}\n}}\n", entries.join(",\n")));
+    cyrus::move_in(&sandbox);
+    let (passed, loaded) = passed_and_loaded(&sandbox, "list");
+    assert_eq!(loaded.len(), entries.len());
+    assert_eq!(passed.len(), 3 * 11, "{passed:?}");
+    let mut server = Server::start(&sandbox);
+    let mut session = server.log_in();
+    for name in &loaded {
+        let answer = session.ask(&format!("EXAMINE {}", quote(name)));
+        assert_eq!(answer.is_ok(), passed.contains(name), "{name}: {answer:?}");
+        if name.starts_with("user.m2") || name.starts_with("user.m18") || name.starts_with("user.m19") {
+            assert_eq!(answer.status, INVALID, "{name}");
+        }
+    }
+    // The remedy for what is damaged, on the server that it comes from, which here is the same.
+    let damaged = "user.none user.empty user.short user.zeros user.sum user.text user.cut user.nomagic user.magic";
+    sandbox.sh(&format!("/usr/lib/cyrus/bin/reconstruct -C {} {damaged}", sandbox.file("new.conf"))).expect(0);
+    for name in damaged.split(' ') {
+        let answer = session.ask(&format!("EXAMINE {name}"));
+        assert!(answer.is_ok(), "{name}: {answer:?}");
+    }
+}
+
+/// The spools of newer servers, as the filters let them through and as 3.6.1 opens them.
+fn older_server_opens_what_passes(release: &str, variant: &str, minor: Option<u32>) -> (usize, usize) {
+    let sandbox = Sandbox::of(if release == "3.13.7" { release } else { "3.6.1" }, variant);
+    if let Some(minor) = minor {
+        // 3.12.3 writes what 3.6.1 does, with another minor version.
+        let find = sandbox.sh("find spool -name cyrus.index").expect(0);
+        for path in String::from_utf8(find.out).unwrap().lines() {
+            let mut index = sandbox.read(path);
+            index[11] = u8::try_from(minor).unwrap();
+            let sum = crc32fast::hash(&index[..156]);
+            index[156..160].copy_from_slice(&sum.to_be_bytes());
+            sandbox.write(path, index);
+        }
+    }
+    let parse = format!("mbx-parse --from {release} --to 3.6.1 --reject r --drop remote old.dump >list; test $? -le 1");
+    let ran = sandbox.sh(&parse).expect(0);
+    assert_eq!(ran.err.contains("that 3.6.1 cannot read"), release != "3.8.7", "{}", ran.tell());
+    cyrus::move_in(&sandbox);
+    let (passed, loaded) = passed_and_loaded(&sandbox, "list");
+    let slashes = sandbox.read("old.conf").windows(21).any(|option| option == b"unixhierarchysep: yes");
+    let mut server = Server::start(&sandbox);
+    let mut session = server.log_in();
+    let (mut opened, mut refused) = (0, 0);
+    for name in &loaded {
+        let answer = open(&mut session, &quote(&external(name, slashes))).map_err(|answer| answer.status);
+        match (&answer, passed.contains(name)) {
+            (Ok(_), true) => opened += 1,
+            (Err(status), false) if status == INVALID => refused += 1,
+            _ => panic!("{release} {variant}: {name}: {answer:?}"),
+        }
+    }
+    (opened, refused)
+}
+
+#[test]
+fn no_mailbox_of_a_newer_spool_passes_that_3_6_1_cannot_open() {
+    if !is_here() {
+        return;
+    }
+    for (release, variant, minor, all_open) in [
+        ("3.13.7", "legacy", None, false),
+        ("3.13.7", "flat", None, false),
+        ("3.13.7", "legacyvirt", None, false),
+        ("3.13.7", "mixed", None, true),
+        ("3.12.3", "legacy", Some(19), false),
+        ("3.8.7", "legacy", None, true),
+        ("3.8.7", "flat", None, true),
+    ] {
+        let (opened, refused) = older_server_opens_what_passes(release, variant, minor);
+        println!("{release} {variant} to 3.6.1: {opened} opened, {refused} refused");
+        assert!(opened + refused > 100, "{release} {variant}: {opened} {refused}");
+        assert_eq!((opened == 0, refused == 0), (!all_open, all_open), "{release} {variant}: {opened} {refused}");
+    }
+}
