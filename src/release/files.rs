@@ -195,6 +195,32 @@ mod tests {
         assert_eq!(measured, 4 * 40);
     }
 
+    /// The table of mbx-dump(5): each row is true of its first and its last release, and every boundary has a row.
+    #[test]
+    fn the_table_of_the_page() {
+        let page = page("man/mbx-dump.5");
+        let section = page.split("\n.Sh FILES OF A MAILBOX").nth(1).and_then(|rest| rest.split("\n.El").next());
+        let mut begins = Vec::new();
+        for row in section.unwrap_or_default().lines().filter_map(|line| line.strip_prefix(".It ")).skip(1) {
+            let cells: Vec<&str> = row.split(" Ta ").collect();
+            let [releases, index, cache, header] = cells[..] else { panic!("{row}") };
+            let whole = |text: &str, patch: u16| match text.matches('.').count() {
+                1 => format!("{text}.{patch}"),
+                _ => text.to_string(),
+            };
+            let (first, last) =
+                releases.split_once(" to ").or(releases.split_once(" and ")).unwrap_or((releases, releases));
+            for text in [whole(first, 0), whole(last, 30)] {
+                let files = of(&text);
+                assert_eq!(files.index.to_string(), index, "{text}: {row}");
+                assert_eq!(files.cache.map_or("-".to_string(), |minor| minor.to_string()), cache, "{text}: {row}");
+                assert_eq!(files.header.to_string(), header, "{text}: {row}");
+            }
+            begins.push(of(&whole(first, 0)).since);
+        }
+        assert_eq!(begins, FILES.iter().map(|files| files.since).collect::<Vec<_>>());
+    }
+
     /// What was read in every release tag, also where the facts have no row.
     #[test]
     fn boundaries() {
