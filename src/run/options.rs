@@ -92,7 +92,7 @@ impl SideFiles {
 
     /// Protects more files from being overwritten: those that a configuration includes.
     pub fn keep(&mut self, files: &[PathBuf]) {
-        let found = files.iter().map(std::fs::metadata).flatten().filter(std::fs::Metadata::is_file);
+        let found = files.iter().flat_map(std::fs::metadata).filter(std::fs::Metadata::is_file);
         self.taken.extend(found.map(|meta| (meta.dev(), meta.ino())));
     }
 
