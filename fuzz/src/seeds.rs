@@ -38,7 +38,12 @@ pub fn seeds(corpus: &Path) -> Vec<Seed> {
         seeds.spool(n, path);
     }
     seeds.add("told", "pairs", &[0], b"old,new\n0,1\n\"a \"\"b\"\"\",c\n");
-    seeds.add("told", "words", &[1], b"2.2.13\n3.0.0-beta2\n0=1\n./a=b\n0.5%\n40\n2.3");
+    seeds.add(
+        "told",
+        "words",
+        &[1],
+        b"2.2.13\n3.0.0-beta2\ncyrus-imapd_3.6.1-4+deb12u5\nv2.4.22\n3.6.1~rc1\n0=1\n./a=b\n0.5%\n40\n2.3",
+    );
     seeds.add("told", "list", &[2], b"list from 2.2.13 to 3.6.1 rights rewritten");
     seeds.add("told", "end", &[2], b"end 103");
     seeds.0

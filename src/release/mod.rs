@@ -259,7 +259,8 @@ impl fmt::Display for Release {
 impl FromStr for Release {
     type Err = String;
 
-    /// Reads `2.2.13`, `3.0.0-beta2` or a series such as `2.2`.
+    /// Reads `2.2.13`, `3.0.0-beta2` or a series such as `2.2`, and the same as banners and packages print it. Messages
+    /// and marks then have the plain release.
     fn from_str(text: &str) -> Result<Release, String> {
         let release = parse(text).ok_or_else(|| {
             format!("{text:?} is not a Cyrus release; they are written 2.2.13, 3.0.0-beta2 or, for a whole series, 2.2")
@@ -282,39 +283,70 @@ impl FromStr for Release {
     }
 }
 
+/// Finds the release in what banners and packages print: `v2.3.7`, `3.6.1-4+deb12u5`, `cyrus-imapd-3.4.9`,
+/// `2.3.16-Fedora-RPM-2.3.16-15.el6`. The name that it gets is that of the release alone.
 fn parse(text: &str) -> Option<Release> {
-    let (numbers, stage) = match text.split_once('-') {
-        None => (text, FINAL),
-        Some((numbers, stage)) => (
-            numbers,
-            if let Some(n) = stage.strip_prefix("alpha") {
-                ALPHA + number(n)?
-            } else if let Some(n) = stage.strip_prefix("beta") {
-                BETA + number(n)?
-            } else {
-                CANDIDATE + number(stage.strip_prefix("rc")?)?
-            },
-        ),
+    let word = "cyrus";
+    let behind = text.get(text.to_ascii_lowercase().find(word).map_or(0, |at| at + word.len())..)?;
+    let text = match behind.len() == text.len() {
+        true => text.strip_prefix(['v', 'V']).unwrap_or(text),
+        // `-imapd-`, ` IMAP `, ` IMAP4 v`, `-imapd_`.
+        false => {
+            let begins = |at: usize| {
+                behind.as_bytes()[at].is_ascii_digit()
+                    && (at == 0 || matches!(behind.as_bytes()[at - 1], b'v' | b'V' | b'-' | b'_' | b' '))
+            };
+            &behind[(0..behind.len()).find(|at| begins(*at))?..]
+        }
     };
-    let mut parts = numbers.split('.');
-    let (major, minor) = (number(parts.next()?)?, number(parts.next()?)?);
-    let patch = parts.next().map(number);
-    if parts.next().is_some() || (patch.is_none() && stage != FINAL) {
-        return None;
+    let digits = |from: usize| text.bytes().skip(from).take_while(u8::is_ascii_digit).count();
+    let (mut end, mut parts) = (0, Vec::with_capacity(3));
+    loop {
+        let len = digits(end);
+        parts.push(number(text.get(end..end + len)?)?);
+        end += len;
+        match text.as_bytes().get(end) {
+            Some(b'.') if parts.len() < 3 => end += 1,
+            // A fourth number, or a series written 2.3.x.
+            Some(b'.') => return None,
+            _ => break,
+        }
     }
-    let told = text.to_string();
-    Some(match patch {
-        Some(patch) => {
-            let version = Version::new(major, minor, patch?, stage);
+    let (numbers, rest) = text.split_at(end);
+    let (stage, name) = stage_of(rest)?;
+    let told = format!("{numbers}{name}");
+    Some(match parts[..] {
+        [major, minor, patch] => {
+            let version = Version::new(major, minor, patch, stage);
             // Pre-releases have the rules of the release that they led to, but 3.0.0-beta1, which still writes what 2.5
             // wrote, and those that were a dialect of their own (`facts/dialects.md`).
             let still_2_5 = (alpha(3, 0, 0, 0)..=beta(3, 0, 0, 1)).contains(&version);
             let own = still_2_5 || renumbered_text(version);
-            let version = if own { version } else { v(major, minor, patch?) };
+            let version = if own { version } else { v(major, minor, patch) };
             Release { told, low: version, high: version }
         }
-        None => Release { told, low: v(major, minor, 0), high: v(major, minor, u16::MAX) },
+        [major, minor] if stage == FINAL => Release { told, low: v(major, minor, 0), high: v(major, minor, u16::MAX) },
+        _ => return None,
     })
+}
+
+/// The stage behind the numbers of a release, and how it is written: `-beta2`, `~rc1`, `beta1`. What packagers add is no
+/// stage.
+fn stage_of(rest: &str) -> Option<(u16, String)> {
+    let bare = rest.trim_start_matches(['-', '~']);
+    for (name, first) in [("alpha", ALPHA), ("beta", BETA), ("rc", CANDIDATE)] {
+        if let Some(behind) = bare.strip_prefix(name) {
+            let len = behind.bytes().take_while(u8::is_ascii_digit).count();
+            let n = number(&behind[..len])?;
+            return ends(&behind[len..]).then(|| (first + n, format!("-{name}{n}")));
+        }
+    }
+    ends(rest).then(|| (FINAL, String::new()))
+}
+
+/// Whether a number ends before this.
+fn ends(rest: &str) -> bool {
+    !rest.starts_with(|c: char| c.is_alphanumeric() || c == '.')
 }
 
 fn number(text: &str) -> Option<u16> {
@@ -362,10 +394,58 @@ mod tests {
         for part in ["up to 2.3.0", "2.3.1 to 2.3.3", "2.3.4 to 2.3.7", "2.3.8 to 2.3.9", "2.3.14 and later"] {
             assert!(refused.contains(part), "{refused}");
         }
-        for text in
-            ["3", "2.3.x", "", "2.3.4.5", "v2.3", "2.2.13-rpm", "99999.1", "2..1", "3.14.0", "1.5", "3.6.0-beta2"]
-        {
+        for text in [
+            "3",
+            "2.3.x",
+            "",
+            "2.3.4.5",
+            "v2.3",
+            "99999.1",
+            "2..1",
+            "3.14.0",
+            "1.5",
+            "3.6.0-beta2",
+            "3.6.0~beta2-1",
+            "3.6.0-beta",
+            "2.2.13x",
+            "2.3-rc1",
+            "vv2.2.13",
+            "my 2.2.13",
+            "cyrus",
+            "2.3.16.el6",
+        ] {
             assert!(text.parse::<Release>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn releases_as_banners_and_packages_print_them() {
+        for (text, told) in [
+            ("v2.3.7", "2.3.7"),
+            ("2.3.16-Fedora-RPM-2.3.16-15.el6", "2.3.16"),
+            ("v2.3.7-Invoca-RPM-2.3.7-12.el5_7.2", "2.3.7"),
+            ("3.6.1-4+deb12u5", "3.6.1"),
+            ("3.2.6-2+deb11u2", "3.2.6"),
+            ("cyrus-imapd-3.4.9", "3.4.9"),
+            ("cyrus-imapd-2.3.16-15.el6.x86_64", "2.3.16"),
+            ("cyrus-imapd_3.6.1-4+deb12u5_amd64.deb", "3.6.1"),
+            ("v2.4.22-Debian-2.4.22-4", "2.4.22"),
+            ("3.12.2-g1a2b3c4d", "3.12.2"),
+            ("3.12.2-41-g1a2b3c4d", "3.12.2"),
+            ("3.6.1~rc1", "3.6.1-rc1"),
+            ("3.6.0~beta3-1", "3.6.0-beta3"),
+            ("2.4.13beta1", "2.4.13-beta1"),
+            ("2.2.13-p1", "2.2.13"),
+            ("2.4.17+caldav~beta10-18", "2.4.17"),
+            ("Cyrus IMAP 3.6.1-4+deb12u5", "3.6.1"),
+            ("Cyrus IMAP4 v2.2.13", "2.2.13"),
+            ("* OK mx1.example.com Cyrus IMAP v2.4.22 server ready", "2.4.22"),
+            ("3.4-2", "3.4"),
+            ("2.2", "2.2"),
+            ("3.0.0-beta2", "3.0.0-beta2"),
+        ] {
+            assert_eq!(release(text).told(), told, "{text}");
+            assert_eq!(release(text), release(told), "{text}");
         }
     }
 
