@@ -54,7 +54,7 @@ pub fn hold(data: &[u8]) {
     }
     // The same in JSON, written in two ways.
     let mut object = Vec::new();
-    json::write(&entry, Mbtype::LEGACY, &acl, &mut object).expect("a type of its own");
+    json::write(&entry, Mbtype::LEGACY, &acl, None, &mut object).expect("a type of its own");
     let dense = object.iter().filter(|b| **b != b' ').copied().collect::<Vec<_>>();
     for object in [&object, &dense].into_iter().take(if acl.contains(&b' ') { 1 } else { 2 }) {
         if acl::twice(&expected).is_some() {

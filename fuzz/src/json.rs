@@ -35,7 +35,7 @@ pub fn hold(data: &[u8]) {
 
     let Ok(fields) = fields else { return };
     let members = Some(&members);
-    let entry = Entry { bytes, values: &values, members, at: stage::AT, dialect: Dialect::Json, fields };
+    let entry = Entry { bytes, values: &values, members, record: None, at: stage::AT, dialect: Dialect::Json, fields };
     for (member, name) in Member::ALL.iter().filter(|(_, name)| !matches!(*name, "acl" | "name_history")) {
         let text = value[*name].as_str().map(str::as_bytes);
         assert_eq!(entry.member(*member), text.or(value.get(*name).map(|_| &b""[..])), "{name}");

@@ -11,7 +11,7 @@ use mbxtools::list::magic::foreign;
 use mbxtools::list::seal::Releases;
 use mbxtools::list::stream::{Input, Output, SideFile, Source};
 use mbxtools::mailbox::entry::Entry;
-use mbxtools::mailbox::rejection::Refusal;
+use mbxtools::mailbox::rejection::{At, Refusal};
 use mbxtools::release::{Dialect, Release};
 use mbxtools::run::engine::{Filter, Heading, Run, Seal, Verdict, run};
 use mbxtools::run::report::{Report, Status};
@@ -60,8 +60,12 @@ pub fn hold(data: &[u8]) {
     assert!(again.entries == ran.entries, "entries are not what was written");
     assert!(again.out == ran.out);
     let marked = has_mark(list);
-    if how.does == Does::Pass && how.seal == Seal::Keep && !marked && ran.status == Status::Done {
-        assert!(ran.out == list);
+    // Of the text of a database a list is made, and a comma before the last brace of an object goes.
+    let heading = ran.heading.as_ref();
+    let made = heading.is_some_and(|heading| heading.database.is_some());
+    let object = heading.is_some_and(|heading| heading.dialect == Some(Dialect::Json));
+    if how.does == Does::Pass && how.seal == Seal::Keep && !marked && !made && ran.status == Status::Done {
+        assert!(ran.out == list || object && ran.out.len() + 1 == list.len());
     }
     if how.seal == Seal::Make {
         // A sealed list without its end is none.
@@ -188,6 +192,13 @@ struct Judge<'h> {
 }
 
 impl Filter for Judge<'_> {
+    const MENDS: bool = true;
+
+    fn database(&mut self, heading: &Heading, _: At<'_>, _: &mut Report) -> Result<(), Stop> {
+        self.heading = Some(heading.clone());
+        Ok(())
+    }
+
     fn writes(&self, read: Option<Dialect>) -> Option<Dialect> {
         self.how.writes(read)
     }
@@ -261,6 +272,10 @@ fn adds_up(ran: &Ran) {
 fn rejected(list: &[u8], how: &How, ran: &Ran, marked: bool) {
     if !how.rejects || ran.account.refused == 0 {
         return assert!(ran.rejects.is_empty());
+    }
+    // Records may have several lines.
+    if ran.heading.as_ref().is_some_and(|heading| heading.database.is_some()) {
+        return;
     }
     if ran.heading.as_ref().and_then(|heading| heading.dialect) == Some(Dialect::Json) {
         let again = How { rejects: true, ..behind(how, ran, Seal::Keep) }.run(&ran.rejects, usize::MAX);

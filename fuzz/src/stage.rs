@@ -4,6 +4,7 @@ use mbxtools::list::detect::{Detected, detect};
 use mbxtools::list::edits::Changes;
 use mbxtools::list::hold::{Kept, kept, record_of, same_mbtype};
 use mbxtools::list::seal::Releases;
+use mbxtools::list::target::NUMBERS;
 use mbxtools::list::{json, text};
 use mbxtools::mailbox::entry::{Entry, Kind, Member, Members};
 use mbxtools::mailbox::rejection::At;
@@ -85,7 +86,7 @@ pub fn reread<T>(bytes: &[u8], dialect: Dialect, then: impl FnOnce(&Entry<'_>) -
     let taken = json::parse(bytes, &mut members, &mut values).expect("what was written is JSON");
     assert_eq!(taken.len, bytes.len());
     let fields = taken.fields.expect("what was written is an entry");
-    then(&Entry { bytes, values: &values, members: Some(&members), at: AT, dialect, fields })
+    then(&Entry { bytes, values: &values, members: Some(&members), record: None, at: AT, dialect, fields })
 }
 
 /// Looks at an entry in one of the ways that there are, or in none: making tables takes its time.
@@ -155,6 +156,21 @@ fn unescaped(cell: &[u8]) -> Vec<u8> {
 /// What is converted says what it said, is an entry of the target's dialect, and nothing is left to convert.
 pub fn convert(entry: &Entry<'_>, from: Option<&Release>, to: &Release) {
     let told = Releases { from: from.cloned(), to: Some(to.clone()), rights_rewritten: false };
+    converted(entry, from, to, |again| {
+        say_the_same(entry, again);
+        let mut changes = Changes::default();
+        let twice = Converter::new(&told, to.dialect(), to).convert(again, &mut changes, &mut report());
+        assert_eq!(twice, Ok(Converted::AsItIs));
+        // The guard has an answer, too.
+        for sealed in [false, true] {
+            let _ = Converter::for_loading(&told, sealed, to).convert(again, &mut Changes::default(), &mut report());
+        }
+    });
+}
+
+/// Hands on what an entry becomes for `to`, unless it is refused or left out.
+pub fn converted(entry: &Entry<'_>, from: Option<&Release>, to: &Release, then: impl FnOnce(&Entry<'_>)) {
+    let told = Releases { from: from.cloned(), to: Some(to.clone()), rights_rewritten: false };
     let mut changes = Changes::default();
     let converted = Converter::new(&told, entry.dialect, to).convert(entry, &mut changes, &mut report());
     let mut written = Vec::new();
@@ -168,16 +184,7 @@ pub fn convert(entry: &Entry<'_>, from: Option<&Release>, to: &Release) {
     if to.dialect() != Dialect::Json {
         assert_eq!(detect(&written), Some(Detected::Sure(to.dialect())));
     }
-    reread(&written, to.dialect(), |again| {
-        say_the_same(entry, again);
-        let mut changes = Changes::default();
-        let twice = Converter::new(&told, to.dialect(), to).convert(again, &mut changes, &mut report());
-        assert_eq!(twice, Ok(Converted::AsItIs));
-        // The guard has an answer, too.
-        for sealed in [false, true] {
-            let _ = Converter::for_loading(&told, sealed, to).convert(again, &mut Changes::default(), &mut report());
-        }
-    });
+    reread(&written, to.dialect(), then);
 }
 
 fn say_the_same(entry: &Entry<'_>, again: &Entry<'_>) {
@@ -212,14 +219,20 @@ fn say_the_same(entry: &Entry<'_>, again: &Entry<'_>) {
         }
     }
     if entry.dialect == Dialect::Json && again.dialect == Dialect::Json {
-        // The jmapId is all that is added.
+        //
+        // The jmapId, and the numbers of what has no files, are all that is added.
         let (mut was, mut is) = (value_of(entry.bytes), value_of(again.bytes));
-        let known = |entry: &Entry<'_>| entry.member(Member::JmapId).is_some_and(|id| !id.is_empty());
-        if known(again) && !known(entry) {
-            let made = jmap_id::of(entry.member(Member::Uniqueid).unwrap_or_default());
-            assert_eq!(again.member(Member::JmapId), Some(made.as_slice()));
+        let lacks = |entry: &Entry<'_>, member| entry.member(member).is_none_or(<[u8]>::is_empty);
+        let mut added = Vec::new();
+        if lacks(entry, Member::JmapId) && !lacks(again, Member::JmapId) {
+            added.push((Member::JmapId, jmap_id::of(entry.member(Member::Uniqueid).unwrap_or_default())));
+        }
+        let numbers = NUMBERS.into_iter().filter(|member| entry.kind() != Kind::Mailbox && lacks(entry, *member));
+        added.extend(numbers.map(|member| (member, b"0".to_vec())));
+        for (member, made) in added {
+            assert_eq!(again.member(member), Some(made.as_slice()));
             for value in [&mut was, &mut is] {
-                value.as_object_mut().and_then(|all| all.values_mut().next()?.as_object_mut()?.remove("jmapId"));
+                value.as_object_mut().and_then(|all| all.values_mut().next()?.as_object_mut()?.remove(member.name()));
             }
         }
         assert_eq!(was, is);

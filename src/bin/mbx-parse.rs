@@ -3,9 +3,12 @@
 use clap::{Parser, ValueEnum};
 use mbxtools::list::edits::Changes;
 use mbxtools::list::error::Stop;
+use mbxtools::list::record::Form;
+use mbxtools::list::seal::Releases;
 use mbxtools::list::stream::{Input, Source, stdout};
 use mbxtools::mailbox::entry::{Entry, Kind};
 use mbxtools::mailbox::mbtype::Mbtype;
+use mbxtools::mailbox::rejection::At;
 use mbxtools::mailbox::text::Name;
 use mbxtools::release::downgrade::Downgrade;
 use mbxtools::release::{Dialect, Release};
@@ -167,9 +170,20 @@ struct Parse {
     view: View,
     /// Whether nothing is written.
     dry_run: bool,
+    /// Whether it was told that the list is the text of the database.
+    database_told: bool,
 }
 
 impl Parse {
+    /// Says, once, that the list is no dump.
+    fn tell_database(&mut self, form: Form, report: &mut Report) {
+        if !std::mem::replace(&mut self.database_told, true) {
+            report.remark(format_args!(
+                "this is the text of the database itself, not a dump of ctl_mboxlist -d: read as records of {form}"
+            ));
+        }
+    }
+
     fn judge(&mut self, entry: &Entry<'_>, changes: &mut Changes, report: &mut Report) -> Verdict {
         if let Some(only) = &mut self.only
             && !only.holds(entry.mailbox())
@@ -195,23 +209,49 @@ impl Parse {
 }
 
 impl Filter for Parse {
+    const MENDS: bool = true;
+
     fn writes(&self, read: Option<Dialect>) -> Option<Dialect> {
         self.to.as_ref().map(Release::dialect).or(read)
+    }
+
+    fn database(&mut self, heading: &Heading, at: At<'_>, report: &mut Report) -> Result<(), Stop> {
+        let Some(form) = heading.database else { return Ok(()) };
+        let Releases { from, to, .. } = &heading.releases;
+        if let Some(from) = from.as_ref().filter(|from| !form.is_of(from)) {
+            return Err(Stop::Trouble(format!(
+                "{at}: {from} does not keep such records in its database, {form} do: --from is the release that wrote it"
+            )));
+        }
+        let writes = matches!(self.view, View::Nothing) && !self.dry_run;
+        if writes && from.is_none() && to.is_none() {
+            return Err(Stop::Trouble(format!(
+                "{at}: this is the text of the database itself, not a dump of ctl_mboxlist -d: --to RELEASE makes a list of \
+                 it that RELEASE loads, or --from RELEASE one as that release prints it"
+            )));
+        }
+        self.tell_database(form, report);
+        Ok(())
     }
 
     fn begin(&mut self, heading: &Heading, report: &mut Report) -> Result<(), Stop> {
         let (from, to) = (&heading.releases.from, &heading.releases.to);
         self.to.clone_from(to);
         let Some(dialect) = heading.dialect else { return Ok(()) };
-        if let Some(from) = from
-            && from.dialect() != dialect
-            && !(heading.sealed && to.as_ref().is_some_and(|to| to.dialect() == dialect))
-        {
-            return Err(Stop::Trouble(format!(
-                "--from {from} writes {}, but the list is in {dialect}: is it the right list? --from is the release that printed it",
-                from.dialect()
-            )));
+        let converted = heading.sealed && to.as_ref().is_some_and(|to| to.dialect() == dialect);
+        if let Some(from) = from.as_ref().filter(|from| from.dialect() != dialect && !converted) {
+            // Up to 2.3.9 the database has an mbtype and a blank where the dump has none, or a TAB.
+            if dialect != Form::Plain.dialect() || !Form::Plain.is_of(from) {
+                return Err(Stop::Trouble(format!(
+                    "--from {from} prints {}, but the list is in {dialect}: is it the right list? If it is, give --from one of \
+                     those releases, the release that printed it",
+                    from.dialect()
+                )));
+            }
+            self.tell_database(Form::Plain, report);
+            self.to = self.to.take().or_else(|| Some(from.clone()));
         }
+        let to = &self.to;
         let ids = |to: &&Release| to.dialect().has_uniqueids();
         if let Some(to) = to.as_ref().filter(|to| dialect.has_uniqueids() && !ids(to)) {
             report.remark(format_args!(
@@ -226,16 +266,19 @@ impl Filter for Parse {
                 report.remark(text);
             }
         }
-        if let (View::Summary(summary), Some(to)) = (&mut self.view, to) {
-            summary.to = Some(to.clone());
-            summary.of_the_spool = foretold;
-        } else if self.dry_run
-            && let Some(to) = to.as_ref().filter(|to| !dialect.has_uniqueids() && ids(to))
-        {
-            report.remark(format_args!(
-                "a list of text has no uniqueid, which {to} wants of every mailbox: mbx-check-paths --fill adds it on \
-                 the new host, before the load"
-            ));
+        match (&mut self.view, to) {
+            (View::Summary(summary), Some(to)) => {
+                summary.to = Some(to.clone());
+                summary.of_the_spool = foretold;
+            }
+            // Records of the database may have them.
+            (_, Some(to)) if self.dry_run && heading.database.is_none() && !dialect.has_uniqueids() && ids(&to) => {
+                report.remark(format_args!(
+                    "a list of text has no uniqueid, which {to} wants of every mailbox: mbx-check-paths --fill adds it on \
+                     the new host, before the load"
+                ));
+            }
+            _ => {}
         }
         self.converter = to.as_ref().map(|to| Converter::new(&heading.releases, dialect, to));
         self.latest = heading.releases.latest().cloned();
@@ -287,6 +330,7 @@ fn parse(options: Options, report: &mut Report) -> Result<Account, Stop> {
             None => View::Nothing,
         },
         dry_run: options.dry_run,
+        database_told: false,
     };
     if options.summary {
         report.gather();

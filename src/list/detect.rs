@@ -3,7 +3,7 @@
 use crate::list::seal;
 use crate::mailbox::rejection::Refusal;
 use crate::release::Dialect;
-use memchr::{memchr, memchr_iter, memchr2};
+use memchr::{memchr, memchr_iter, memchr2, memmem};
 
 /// The syntax of a list, as the beginning of its file shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Beginning {
     Object,
     /// A JSON array. No `ctl_mboxlist` writes one, and the loader reads it as an empty list.
     Array,
+    /// Entries of a JSON object without its braces, as `grep` prints them.
+    Members,
     /// A byte order mark.
     ByteOrderMark,
 }
@@ -35,6 +37,13 @@ pub fn beginning(start: &[u8]) -> Option<Beginning> {
         return None;
     }
     let (open, inside) = rest.split_first()?;
+    if *open == b'"' {
+        // A mailbox of a text list may begin so, and has a TAB behind it.
+        let end = memchr2(b'\t', b'\n', inside)?;
+        let found = inside[end] == b'\n'
+            && [&b"\": {"[..], b"\":{"].iter().any(|mark| memmem::find(&inside[..end], mark).is_some());
+        return Some(if found { Beginning::Members } else { Beginning::Text });
+    }
     if !matches!(open, b'{' | b'[') {
         return Some(Beginning::Text);
     }
@@ -118,5 +127,14 @@ mod tests {
             assert_eq!(detect(line.as_bytes()), Some(found), "{line:?}");
         }
         assert_eq!(detect(b"Welcome to old.example.com"), None);
+        for (start, found) in [
+            (&b"\"a\": {\"name\": \"a\"},\n"[..], Some(Beginning::Members)),
+            (b"\"a\":{\"name\":\"a\"}\n", Some(Beginning::Members)),
+            (b"\"a\": {", None),
+            (b"\"a\": {\tdefault\ta\tlrs\t\n", Some(Beginning::Text)),
+            (b"\"quoted\"\n", Some(Beginning::Text)),
+        ] {
+            assert_eq!(beginning(start), found, "{}", start.escape_ascii());
+        }
     }
 }

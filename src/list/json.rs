@@ -6,7 +6,7 @@
 use crate::list::jansson as json;
 use crate::list::jansson::{Scan, Snag, Value, decode, is_plain};
 use crate::mailbox::acl;
-use crate::mailbox::entry::{Entry, Fields, Member, Members, Place, Span};
+use crate::mailbox::entry::{Entry, Fields, Kind, Member, Members, Place, Span};
 use crate::mailbox::mbtype::Mbtype;
 use crate::mailbox::rejection::Refusal;
 use crate::mailbox::text::Name;
@@ -45,23 +45,54 @@ pub fn parse(bytes: &[u8], members: &mut Members, values: &mut Vec<u8>) -> Resul
 }
 
 /// Appends an entry as `ctl_mboxlist -d` prints it, but for what only the mailbox's own files can tell: with `mbtype`,
-/// and `acl` for its ACL, which has no identifier twice. None if the type cannot be written.
-pub fn write(entry: &Entry<'_>, mbtype: Mbtype, acl: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    let encode = if is_plain(entry.bytes) { json::quote } else { json::encode };
+/// `acl` for its ACL, which has no identifier twice, and `jmap_id` if it has none. None if the type cannot be written.
+pub fn write(entry: &Entry<'_>, mbtype: Mbtype, acl: &[u8], jmap_id: Option<&[u8]>, out: &mut Vec<u8>) -> Option<()> {
     out.reserve(3 * entry.bytes.len() + 128);
+    // A record of the database has more to say, and what has no files of its own has nothing to fill in later.
+    let fileless = entry.record.is_some() && entry.kind() != Kind::Mailbox;
+    let told = |member| match member {
+        Member::Partition => Some(entry.partition()),
+        Member::Server => entry.server(),
+        Member::Uidvalidity | Member::Createdmodseq | Member::Foldermodseq if fileless => {
+            entry.member(member).or(Some(b"0"))
+        }
+        Member::JmapId => entry.member(member).or(jmap_id),
+        _ => entry.member(member),
+    };
+    print(entry.mailbox(), is_plain(entry.bytes), told, |out| mbtype.write_letters(out), acl, out)
+}
+
+/// Appends a member of the list as `ctl_mboxlist -d` prints it: the members that are `told`, in its order. `plain` tells
+/// that nothing in the mailbox, its place and its ACL needs an escape.
+pub fn print<'t>(
+    mailbox: &[u8],
+    plain: bool,
+    told: impl Fn(Member) -> Option<&'t [u8]>,
+    mbtype: impl FnOnce(&mut Vec<u8>) -> Option<()>,
+    acl: &[u8],
+    out: &mut Vec<u8>,
+) -> Option<()> {
+    let encode = if plain { json::quote } else { json::encode };
     let begun = out.len();
-    encode(entry.mailbox(), out);
+    encode(mailbox, out);
     let mailbox = begun..out.len();
     out.extend_from_slice(b": {\"name\": ");
     out.extend_from_within(mailbox);
+    let put = |member, name: &[u8], encode: fn(&[u8], &mut Vec<u8>), out: &mut Vec<u8>| {
+        if let Some(text) = told(member) {
+            out.extend_from_slice(name);
+            encode(text, out);
+        }
+    };
+    put(Member::Mtime, b", \"mtime\": ", json::encode, out);
+    put(Member::Uidvalidity, b", \"uidvalidity\": ", json::encode, out);
+    put(Member::Createdmodseq, b", \"createdmodseq\": ", json::encode, out);
+    put(Member::Foldermodseq, b", \"foldermodseq\": ", json::encode, out);
     out.extend_from_slice(b", \"mbtype\": \"");
-    mbtype.write_letters(out)?;
-    out.extend_from_slice(b"\", \"partition\": ");
-    encode(entry.partition(), out);
-    if let Some(server) = entry.server() {
-        out.extend_from_slice(b", \"server\": ");
-        encode(server, out);
-    }
+    mbtype(out)?;
+    out.push(b'"');
+    put(Member::Partition, b", \"partition\": ", encode, out);
+    put(Member::Server, b", \"server\": ", encode, out);
     out.extend_from_slice(b", \"acl\": {");
     for (i, pair) in acl::pairs(acl).enumerate() {
         if i > 0 {
@@ -71,7 +102,10 @@ pub fn write(entry: &Entry<'_>, mbtype: Mbtype, acl: &[u8], out: &mut Vec<u8>) -
         out.extend_from_slice(b": ");
         encode(pair.rights, out);
     }
-    out.extend_from_slice(b"}, \"name_history\": []}");
+    out.push(b'}');
+    put(Member::Uniqueid, b", \"uniqueid\": ", json::encode, out);
+    put(Member::JmapId, b", \"jmapId\": ", json::encode, out);
+    out.extend_from_slice(b", \"name_history\": []}");
     Some(())
 }
 

@@ -3,6 +3,7 @@
 pub mod command;
 pub mod counter;
 pub mod detect;
+pub mod dlist;
 pub mod edits;
 pub mod error;
 pub mod hold;
@@ -10,6 +11,7 @@ pub mod jansson;
 pub mod json;
 pub mod list_file;
 pub mod magic;
+pub mod record;
 pub mod seal;
 pub mod stream;
 pub mod target;

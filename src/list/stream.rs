@@ -159,6 +159,11 @@ impl Input {
         self.start += bytes;
     }
 
+    /// Takes back the last so many of the bytes that were handed out with the last block of [`Shape::Lines`].
+    pub fn give_back(&mut self, bytes: usize) {
+        self.start -= bytes;
+    }
+
     /// The next stretch, or none at the end of the source.
     pub fn block(&mut self) -> Result<Option<Block<'_>>, Stop> {
         self.line += self.lines_out;

@@ -5,7 +5,7 @@
 
 use crate::list::jansson::why_not_utf8;
 use crate::mailbox::entry::is_by_name;
-use crate::mailbox::entry::{Entry, Member};
+use crate::mailbox::entry::{Entry, Kind, Member};
 use crate::mailbox::mbtype::Mbtype;
 use crate::mailbox::name::local_part;
 use crate::mailbox::name::{INTERNAL, can_be_uniqueid, folded, stays_inside};
@@ -50,6 +50,9 @@ struct Dlist {
     /// 2.5.0 to 2.5.11 die of a blank in an identifier, too (upstream issues 1851 and 2378).
     no_blanks: bool,
 }
+
+/// What the loader makes 0 of where it is missing.
+pub const NUMBERS: [Member; 3] = [Member::Uidvalidity, Member::Createdmodseq, Member::Foldermodseq];
 
 /// What is to be done about a mailbox that stands between two back ends.
 pub const END_XFER: &str = "end its XFER on the old server, or set it apart with --reject";
@@ -137,30 +140,52 @@ impl Loader {
         }
     }
 
+    /// Whether an entry has a uniqueid; if not, what is to be done about it. The files of a mailbox have one; what is on
+    /// another server, or nowhere, has no files here.
+    pub fn has_uniqueid(&self, entry: &Entry<'_>) -> Result<(), Refusal> {
+        if entry.member(Member::Uniqueid).is_some_and(|id| !id.is_empty()) {
+            return Ok(());
+        }
+        let release = &self.release;
+        Err(match entry.kind() {
+            Kind::Remote => Refusal::with(
+                "remote mailbox without uniqueid",
+                format_args!(
+                    "on {}: {release} skips it, and no file here has the uniqueid; mbx-parse --drop remote leaves it out",
+                    Name(entry.server().unwrap_or(entry.partition()))
+                ),
+            ),
+            Kind::Intermediate => Refusal::with(
+                "intermediate without uniqueid",
+                format_args!("{release} skips it; mbx-parse --drop intermediate leaves it out"),
+            ),
+            // Tombstones are left out before.
+            Kind::Mailbox | Kind::Tombstone => {
+                Refusal::with("no uniqueid", format_args!("{release} skips the entry; mbx-check-paths --fill adds it"))
+            }
+        })
+    }
+
     /// Whether the entry has everything that this loader wants of it; what is missing it skips, or makes 0 of it.
     pub fn has_all(&self, entry: &Entry<'_>) -> Result<(), Refusal> {
         if self.release.dialect() != Dialect::Json {
             return Ok(());
         }
-        let skipped = [Member::Uniqueid, Member::JmapId];
-        let wanted = [Member::Uidvalidity, Member::Createdmodseq, Member::Foldermodseq];
-        for member in skipped.into_iter().chain(wanted) {
-            if (member == Member::JmapId && !self.release.wants_jmap_id())
-                || entry.member(member).is_some_and(|m| !m.is_empty())
-            {
-                continue;
-            }
-            let kind = match member {
-                Member::Uniqueid => "no uniqueid",
-                Member::JmapId => "no jmapId",
-                _ => "no uidvalidity, or no modseqs",
-            };
-            let what = if skipped.contains(&member) { "skips the entry" } else { "takes it for 0" };
-            let named = if skipped.contains(&member) { String::new() } else { format!("{}: ", member.name()) };
-            let detail = format!("{named}{} {what}; mbx-check-paths --fill adds it", self.release);
-            return Err(Refusal::with(kind, detail));
+        self.has_uniqueid(entry)?;
+        let has = |member| entry.member(member).is_some_and(|text: &[u8]| !text.is_empty());
+        if self.release.wants_jmap_id() && !has(Member::JmapId) {
+            let what = format_args!("{} skips the entry; mbx-parse --to adds it", self.release);
+            return Err(Refusal::with("no jmapId", what));
         }
-        Ok(())
+        // Only a mailbox has files that could say it.
+        let adds = if entry.kind() == Kind::Mailbox { "mbx-check-paths --fill" } else { "mbx-parse --to" };
+        match NUMBERS.into_iter().find(|member| !has(*member)) {
+            None => Ok(()),
+            Some(member) => {
+                let what = format_args!("{}: {} takes it for 0; {adds} adds it", member.name(), self.release);
+                Err(Refusal::with("no uidvalidity, or no modseqs", what))
+            }
+        }
     }
 
     fn takes_name(&self, entry: &Entry<'_>) -> Result<(), Refusal> {
@@ -301,9 +326,8 @@ impl Loader {
             return Ok(());
         }
         self.splits(kind, "--drop remote")?;
-        if self.release.dialect() == Dialect::Json && entry.dialect != Dialect::Json {
-            let what = format!("{} skips it without its uniqueid, which no text list has; --drop remote", self.release);
-            return Err(Refusal::with(kind, what));
+        if self.release.dialect().has_uniqueids() {
+            self.has_uniqueid(entry)?;
         }
         match entry.server() {
             // 3.0 splits at the last `!`: `a!b!c` was stored as `b!c` (3.0.18).

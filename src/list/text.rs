@@ -127,7 +127,8 @@ fn refuse_extended(acl: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn no_tab(line: &[u8]) -> Refusal {
+/// Why a line without a TAB is no entry.
+pub fn no_tab(line: &[u8]) -> Refusal {
     if line.is_empty() {
         return Refusal::with("blank line", "no server prints one: was the list edited or joined?");
     }

@@ -157,6 +157,13 @@ impl Members {
     }
 }
 
+/// Where a record of mailboxes.db says what no line of text holds: in the values of the entry that was made of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// By member of a JSON entry.
+    pub known: [Option<Span>; Member::ALL.len()],
+}
+
 /// What an entry stands for, as far as its own server is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -179,6 +186,8 @@ pub struct Entry<'a> {
     pub values: &'a [u8],
     /// Where its members stand in JSON.
     pub members: Option<&'a Members>,
+    /// What else is known of a line of text that was made of a record of the database.
+    pub record: Option<&'a Record>,
     /// Where it came from.
     pub at: At<'a>,
     /// The dialect it is written in.
@@ -190,7 +199,7 @@ pub struct Entry<'a> {
 impl<'a> Entry<'a> {
     /// An entry that is a line of text.
     pub fn of_line(line: &'a [u8], at: At<'a>, dialect: Dialect, fields: Fields) -> Entry<'a> {
-        Entry { bytes: line, values: line, members: None, at, dialect, fields }
+        Entry { bytes: line, values: line, members: None, record: None, at, dialect, fields }
     }
 
     /// The mailbox's internal name.
@@ -218,9 +227,14 @@ impl<'a> Entry<'a> {
         self.fields.acl.of(self.values)
     }
 
-    /// The text of a JSON member that is a string; text has none of those that are no fields.
+    /// The text of a JSON member that is a string. Text has none of those that are no fields, but where it was made of a
+    /// record of the database.
     pub fn member(&self, member: Member) -> Option<&'a [u8]> {
-        self.members?.place(member).map(|place| place.text.of(self.values))
+        let text = match (self.members, self.record) {
+            (Some(members), _) => members.place(member)?.text,
+            (None, record) => record?.known[member as usize]?,
+        };
+        Some(text.of(self.values))
     }
 
     /// What the entry stands for. The oldest dialect has no types: there `server!partition` and what can only be a host

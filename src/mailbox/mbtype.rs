@@ -85,6 +85,15 @@ impl Mbtype {
         Some(Mbtype(mbtype))
     }
 
+    /// Reads the letters of the records that 2.5 to 3.5 keep in their database, in any order (`mboxlist_string_to_mbtype`
+    /// of 3.4.9). None if no text list has a number for one of them.
+    pub fn of_record(letters: &[u8]) -> Option<Mbtype> {
+        letters.iter().try_fold(Mbtype::EMAIL, |mbtype, letter| {
+            let (bit, ..) = BITS.iter().find(|(bit, _, known, _)| known == letter && *bit < later(0))?;
+            Some(mbtype.with(Mbtype(*bit)))
+        })
+    }
+
     /// Appends the letters of JSON lists, as 3.6 and later print them. None if it has two types, or a bit without a
     /// letter.
     pub fn write_letters(self, out: &mut Vec<u8>) -> Option<()> {

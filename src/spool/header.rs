@@ -2,15 +2,13 @@
 //!
 //! A reason completes the sentence "this file ...", so that it can stand behind the file's name.
 
+use crate::list::dlist::{Dlist, SPLIT};
 use crate::release::files::HeaderForm;
 use memchr::memchr;
 
 /// The first three lines of every cyrus.header from 1.x to 3.13 (`MAILBOX_HEADER_MAGIC`).
 const MAGIC: &[u8] = b"\xa1\x02\x8b\x0dCyrus mailbox header\n\
     \"The best thing about this system was that it had lots of goals.\"\n\t--Jim Morris on Andrew\n";
-
-const DAMAGED: &str = "is damaged in its list";
-const CUT_OFF: &str = "is cut off in its list";
 
 /// What one cyrus.header says. All but the ids are bytes as they stand there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,7 +83,7 @@ impl Header {
 
     /// `%(KEY VALUE KEY VALUE ...)` (3.6.1 `imap/mailbox.c` 2701, 3.13.7 2552).
     fn of_dlist(content: &[u8]) -> Result<Header, &'static str> {
-        let mut dlist = Dlist(content);
+        let mut dlist = Dlist::new(content);
         let mut header = Header::default();
         let mut acl = None;
         dlist.open()?;
@@ -107,10 +105,13 @@ impl Header {
                 return Err("has one key twice in its list");
             }
         }
-        if !dlist.0.trim_ascii().is_empty() {
+        if !dlist.is_at_end() {
             return Err("has something behind its list");
         }
         header.acl = acl.unwrap_or_default();
+        if memchr(b'\n', &header.acl).is_some() {
+            return Err(SPLIT);
+        }
         Ok(header)
     }
 }
@@ -124,134 +125,6 @@ fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 /// Whether this may become part of a path, a line and a JSON string as it stands.
 fn is_id(id: &Option<Vec<u8>>) -> bool {
     id.iter().flatten().all(|b| b.is_ascii_graphic() && *b != b'/')
-}
-
-/// The rest of a dlist, read as `imap/dlist.c` and `getxstring` of 3.6 read it, and without recursion.
-struct Dlist<'a>(&'a [u8]);
-
-impl Dlist<'_> {
-    /// The next byte that is no blank. A list always goes on until it is closed.
-    fn peek(&mut self) -> Result<u8, &'static str> {
-        self.0 = self.0.trim_ascii_start();
-        self.0.first().copied().ok_or(CUT_OFF)
-    }
-
-    /// Takes `%(` or `(`.
-    fn open(&mut self) -> Result<(), &'static str> {
-        let rest = self.0.strip_prefix(b"%").unwrap_or(self.0);
-        match rest.split_first() {
-            Some((b'(', rest)) => self.0 = rest,
-            Some(_) => return Err(DAMAGED),
-            None => return Err(CUT_OFF),
-        }
-        Ok(())
-    }
-
-    /// Takes `)` if it is next.
-    fn closes(&mut self) -> Result<bool, &'static str> {
-        let closes = self.peek()? == b')';
-        if closes {
-            self.take(1)?;
-        }
-        Ok(closes)
-    }
-
-    fn take(&mut self, len: usize) -> Result<&[u8], &'static str> {
-        let (taken, rest) = self.0.split_at_checked(len).ok_or(CUT_OFF)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    /// An atom, a quoted string or a literal.
-    fn string(&mut self) -> Result<Vec<u8>, &'static str> {
-        match self.peek()? {
-            b'"' => self.quoted(),
-            b'{' => self.literal(),
-            _ => {
-                let ends = |b: &u8| b.is_ascii_whitespace() || b"()\"".contains(b);
-                match self.0.iter().position(ends).ok_or(CUT_OFF)? {
-                    0 => Err(DAMAGED),
-                    len => Ok(self.take(len)?.to_vec()),
-                }
-            }
-        }
-    }
-
-    /// `"..."` on one line, where a backslash makes any byte stand for itself.
-    fn quoted(&mut self) -> Result<Vec<u8>, &'static str> {
-        let mut text = Vec::new();
-        let mut bytes = self.0.get(1..).unwrap_or_default().iter();
-        while let Some(&byte) = bytes.next() {
-            match byte {
-                b'"' => {
-                    self.0 = bytes.as_slice();
-                    return Ok(text);
-                }
-                b'\\' => text.extend(bytes.next()),
-                b'\r' | b'\n' | 0 => return Err(DAMAGED),
-                _ => text.push(byte),
-            }
-        }
-        Err(CUT_OFF)
-    }
-
-    /// `{n+}` or `{n}`, the end of the line, n bytes.
-    fn literal(&mut self) -> Result<Vec<u8>, &'static str> {
-        let (head, rest) = line(self.0).ok_or(CUT_OFF)?;
-        let len = head.strip_suffix(b"\r").unwrap_or(head).strip_prefix(b"{").and_then(|head| head.strip_suffix(b"}"));
-        let len = len.map(|len| len.strip_suffix(b"+").unwrap_or(len)).ok_or(DAMAGED)?;
-        let len = len.iter().try_fold(0_usize, |n, digit| {
-            let digit = char::from(*digit).to_digit(10)?;
-            n.checked_mul(10)?.checked_add(usize::try_from(digit).ok()?)
-        });
-        self.0 = rest;
-        Ok(self.take(len.ok_or(DAMAGED)?)?.to_vec())
-    }
-
-    /// A string, or nothing for a bare NIL.
-    fn value(&mut self) -> Result<Option<Vec<u8>>, &'static str> {
-        let bare = !b"\"{".contains(&self.peek()?);
-        let text = self.string()?;
-        Ok(if bare && text.eq_ignore_ascii_case(b"NIL") { None } else { Some(text) })
-    }
-
-    /// `%(IDENTIFIER RIGHTS ...)` as `IDENTIFIER TAB RIGHTS TAB ...`.
-    fn acl(&mut self) -> Result<Vec<u8>, &'static str> {
-        let mut acl = Vec::new();
-        self.peek()?;
-        self.open()?;
-        while !self.closes()? {
-            for part in [self.string()?, self.string()?] {
-                if part.iter().any(|b| b"\t\n".contains(b)) {
-                    return Err("has an ACL with a TAB or LF inside an identifier");
-                }
-                acl.extend(part);
-                acl.push(b'\t');
-            }
-        }
-        Ok(acl)
-    }
-
-    /// Takes a value of any shape.
-    fn skip(&mut self) -> Result<(), &'static str> {
-        let mut depth = 0_usize;
-        loop {
-            match self.peek()? {
-                b'(' | b'%' => {
-                    self.open()?;
-                    depth = depth.saturating_add(1);
-                }
-                b')' => {
-                    self.take(1)?;
-                    depth = depth.checked_sub(1).ok_or(DAMAGED)?;
-                }
-                _ => drop(self.string()?),
-            }
-            if depth == 0 {
-                return Ok(());
-            }
-        }
-    }
 }
 
 /// What the header of one cyrus.index says.
@@ -374,6 +247,7 @@ fn modseq(bytes: &[u8], at: usize) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::list::dlist::{CUT_OFF, DAMAGED};
 
     fn file(content: &str) -> Vec<u8> {
         [MAGIC, content.as_bytes()].concat()

@@ -5,11 +5,11 @@
 
 use crate::list::edits::Changes;
 use crate::list::seal::Releases;
-use crate::list::target::{END_XFER, Loader};
+use crate::list::target::{END_XFER, Loader, NUMBERS};
 use crate::list::{json, text};
 use crate::mailbox::acl;
 use crate::mailbox::acl::{Known, Reader, Rights};
-use crate::mailbox::entry::{Entry, Kind, Member, Span};
+use crate::mailbox::entry::{Entry, Kind, Member, Span, is_by_name};
 use crate::mailbox::jmap_id;
 use crate::mailbox::mbtype::Mbtype;
 use crate::mailbox::partition;
@@ -29,14 +29,15 @@ pub fn takes_as_it_is(entry: &Entry<'_>, latest: Option<&Release>, report: &mut 
     match latest {
         None => Err(unclosed(
             entry,
-            "2.2 to 2.4 ignore its last identifier, 2.5 and later give it its rights: tell --from or --to, or mend the line",
+            "2.2 to 2.4 ignore its last identifier, 2.5 and later give it its rights: give --from or --to of the release that \
+             reads it, or mend the line",
         )),
         Some(release) if release.since(v(2, 5, 0)) => Err(unclosed(
             entry,
             "2.2 to 2.4 ignore its last identifier, 2.5 and later give it its rights: mend the line",
         )),
         Some(_) => {
-            report.notice(
+            report.loss(
                 entry.at,
                 "ACL not closed by a TAB",
                 ": 2.2 to 2.4 ignore its last identifier",
@@ -241,8 +242,13 @@ impl Converter {
             self.unite(acl)?;
             acl = &self.united;
         }
+        // Of records of the database the uniqueid is known already.
+        let uniqueid = entry.member(Member::Uniqueid).filter(|_| self.to.wants_jmap_id());
+        let jmap_id = uniqueid.map(jmap_id::of);
         let mut written = Some(());
-        changes.replace_with(Span::new(0, entry.bytes.len()), |text| written = json::write(entry, mbtype, acl, text));
+        changes.replace_with(Span::new(0, entry.bytes.len()), |text| {
+            written = json::write(entry, mbtype, acl, jmap_id.as_deref(), text);
+        });
         written.ok_or_else(|| {
             let detail = format!("{}; JSON has a letter for one", mbtype.names());
             Refusal::with("type that the target does not have", detail)
@@ -305,14 +311,23 @@ impl Converter {
         if self.strict {
             return self.loader.has_all(entry);
         }
+        // What has no files here, or none that could be found, can be filled in here or never.
+        if entry.kind() != Kind::Mailbox || !is_by_name(entry) {
+            self.loader.has_uniqueid(entry)?;
+        }
+        if entry.kind() != Kind::Mailbox {
+            for member in NUMBERS {
+                if entry.member(member).is_none_or(<[u8]>::is_empty) {
+                    changes.put_member(entry, member, b"0");
+                }
+            }
+        }
         if let Some(name) = entry.member(Member::Name).filter(|name| *name != entry.mailbox()) {
             let what = format!(" ({}; the loader takes the key)", Name(name));
             report.notice(entry.at, "name that is not the entry's key", what, entry.mailbox());
         }
-        if self.to.wants_jmap_id()
-            && entry.member(Member::JmapId).is_none_or(<[u8]>::is_empty)
-            && let Some(uniqueid) = entry.member(Member::Uniqueid).filter(|id| !id.is_empty())
-        {
+        let lacks_jmap_id = self.to.wants_jmap_id() && entry.member(Member::JmapId).is_none_or(<[u8]>::is_empty);
+        if let Some(uniqueid) = entry.member(Member::Uniqueid).filter(|id| lacks_jmap_id && !id.is_empty()) {
             changes.put_member(entry, Member::JmapId, &jmap_id::of(uniqueid));
         }
         Ok(())
@@ -340,9 +355,9 @@ impl Converter {
             report.notice(entry.at, "server!partition without a type", what, entry.mailbox());
             return Ok(Mbtype::REMOTE);
         };
-        if let Some(from) = self.from.as_ref().filter(|from| from.dialect() == entry.dialect)
-            && let Some(unknown) = mbtype.unknown_to(from)
-        {
+        // The numbers of text mean the same in all of its dialects.
+        let numbers = |from: &&Release| from.dialect().tells_directory() == entry.dialect.tells_directory();
+        if let Some(unknown) = self.from.as_ref().filter(numbers).and_then(|from| mbtype.unknown_to(from)) {
             let detail = format!("{} came later: --from tells the release that printed the list", unknown.names());
             return Err(Refusal::with("type that the old server did not have", detail));
         }
@@ -356,7 +371,12 @@ impl Converter {
             _ => mbtype,
         };
         if !to.has_types() && mbtype != Mbtype::EMAIL {
-            let detail = format!("{}; lists up to 2.3.3 have no types", mbtype.names());
+            let mend = match kind {
+                Kind::Remote => "--drop remote leaves it out",
+                _ if mbtype.has(Mbtype::MOVING) => END_XFER,
+                _ => "set it apart with --reject",
+            };
+            let detail = format!("{}; lists up to 2.3.3 have no types: {mend}", mbtype.names());
             return Err(Refusal::with("type that the target does not have", detail));
         }
         self.loader.takes_type(entry, mbtype)?;
@@ -394,7 +414,7 @@ impl Converter {
             )),
             Some(_) => Ok(()),
             None if partition::must_be_server(entry.partition()) && !to_split => Ok(()),
-            None => Err(Refusal::with(kind, "server up to 2.4, partition from 2.5 on: tell --from")),
+            None => Err(Refusal::with(kind, "server up to 2.4, partition from 2.5 on: give --from, or --drop remote")),
         }
     }
 

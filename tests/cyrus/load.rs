@@ -5,7 +5,7 @@
 //! installed; a failure under MBX_REQUIRE_CYRUS=1. Everything is below a temporary directory; no server is started.
 
 use crate::harness::cyrus::{self, CTL_MBOXLIST};
-use crate::harness::{Moments, Sandbox, Walk, command, dumps, lines, run};
+use crate::harness::{Moments, Sandbox, Walk, command, dumps, json_dumps, lines, run};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::Read;
 use std::path::Path;
@@ -165,4 +165,47 @@ fn a_load_that_is_killed_leaves_the_servers_list_alone() {
     // And again, from the beginning.
     let mut again = begin();
     assert!(again.wait().unwrap().success() && is_whole());
+}
+
+/// What the real tools print of a database, as text: `cyr_dbtool show`, and `cvt_cyrusdb` to flat, is the list that its
+/// `ctl_mboxlist -d` prints, byte for byte.
+#[test]
+fn the_text_of_the_real_database_is_its_dump() {
+    const CYR_DBTOOL: &str = "/usr/lib/cyrus/bin/cyr_dbtool";
+    const CVT_CYRUSDB: &str = "/usr/lib/cyrus/bin/cvt_cyrusdb";
+    let mut compared = 0;
+    for (release, variant, dump) in json_dumps().into_iter().filter(|(release, ..)| *release == "3.6.1") {
+        if !cyrus::is_here(&[CYR_DBTOOL, CVT_CYRUSDB]) {
+            return;
+        }
+        let Some(sandbox) = cyrus() else { return };
+        sandbox.write("dump", &dump);
+        let [conf, db, flat] = ["imapd.conf", "new.db", "new.flat"].map(|name| sandbox.file(name));
+        let ran = sandbox.sh(&format!(
+            "{CTL_MBOXLIST} -C {conf} -u -f {db} <dump 2>loader.err && {CTL_MBOXLIST} -C {conf} -d -f {db} >meant && \
+             {CYR_DBTOOL} -C {conf} {db} twoskip show >show && {CVT_CYRUSDB} -C {conf} {db} twoskip {flat} flat"
+        ));
+        assert_eq!(ran.status, 0, "{variant}: {}", ran.tell());
+        let meant = sandbox.read("meant");
+        // A name with a line end is two lines where it is printed.
+        for text in if variant == "inject" { &["new.flat"][..] } else { &["show", "new.flat"] } {
+            for options in [&["--from", release][..], &["--from", release, "--to", "3.8.7"]] {
+                let ran = run("parse", &[options, &["--reject", "/dev/null"]].concat(), &sandbox.read(text));
+                let [made, meant] = match options.len() {
+                    2 => [ran.out, run("parse", &["-q", "--reject", "/dev/null"], &meant).out],
+                    _ => [ran.out, run("parse", &[options, &["-q", "--reject", "/dev/null"]].concat(), &meant).out],
+                };
+                // A database of type flat has an order of its own.
+                let entries = |list: &[u8]| {
+                    let mut entries = lines(&[list.strip_suffix(b"\n}\n").unwrap(), b",\n"].concat());
+                    entries.sort();
+                    entries
+                };
+                let same = if *text == "show" { made == meant } else { entries(&made) == entries(&meant) };
+                assert!(same, "{variant} {text} {options:?}: {}", ran.err);
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 40, "{compared}");
 }

@@ -51,7 +51,8 @@ fn place(layout: &Layout, mailbox: &[u8], mbtype: &str, uniqueid: &str) -> Optio
     let taken = json::parse(text.as_bytes(), &mut members, &mut values).ok().unwrap();
     let at = At { file: "t", line: 1 };
     let (bytes, fields) = (text.as_bytes(), taken.fields.unwrap());
-    let entry = Entry { bytes, values: &values, members: Some(&members), at, dialect: Dialect::Json, fields };
+    let entry =
+        Entry { bytes, values: &values, members: Some(&members), record: None, at, dialect: Dialect::Json, fields };
     layout.place(&entry, &mut tail).unwrap().ok()?;
     Some(tail)
 }

@@ -7,4 +7,5 @@ mod messages;
 mod mkmeta;
 mod orphans;
 mod parse_and_remap;
+mod remedies;
 mod summary_and_tables;

@@ -103,7 +103,7 @@ fn what_would_go_wrong() {
     // A kind is one line, however many there are of it; the first three are named.
     let remote: Vec<u8> = (0..500).flat_map(|i| format!("user.u{i}\t1 be!p u{i}\tlrs\t\n").into_bytes()).collect();
     let shown = summary(&["--to", "3.6"], &remote, 1);
-    shows(&shown, "500  remote mailbox: user.u0 (3.6 skips it without its uniqueid");
+    shows(&shown, "500  remote mailbox without uniqueid: user.u0 (on be: 3.6 skips it");
     assert!(shown.iter().any(|line| line.ends_with("user.u1, user.u2, ...")), "{shown:#?}");
     assert!(!shown.iter().any(|line| line.contains("--fill")), "no mailbox of this host: {shown:#?}");
     let shown = summary(&["--to", "3.6", "--drop", "remote"], &[&remote[..], b"user.x\t0 p x\tlrs\t\n"].concat(), 0);

@@ -416,8 +416,31 @@ fn a_hole_has_the_same_neighbours_by_reads_of_any_size() {
     let good = r#"{"mbtype": "el", "partition": "p", "acl": {}}"#;
     by_reads_of_any_size(&format!("{{\n,\n\"user.b\": {good}\n}}\n")).says("between the beginning and user.b");
     by_reads_of_any_size(&format!("{{\n\"a\": {good},, \"user.b\": {good}}}\n")).says("between a and user.b");
-    by_reads_of_any_size(&format!("{{\n\"a\": {good},\n}}\n")).says("between a and the end");
+    by_reads_of_any_size(&format!("{{\n\"a\": {good},\n\n}}\n")).says("between a and the end");
     by_reads_of_any_size(&format!("{{\n\"a\": {good},,\"b")).says("between a and the end");
+}
+
+/// Without the empty line that the server leaves, an entry was taken out by hand: mbx-parse makes a list of it again, and
+/// the others say who does.
+#[test]
+fn a_last_entry_that_was_taken_out_leaves_its_comma() {
+    let good = r#"{"mbtype": "el", "partition": "p", "acl": {}}"#;
+    let whole = format!("{{\n\"a\": {good}\n}}\n");
+    for space in ["\n", "", " ", "\r\n"] {
+        let left = format!("{{\n\"a\": {good},{space}}}\n");
+        let ran = by_reads_of_any_size(&left).expect(0).says("a comma and no entry before the last brace is left out");
+        assert_eq!(String::from_utf8_lossy(&ran.out), whole.replace("\n}\n", &format!("{space}}}\n")));
+        for filter in ["remap-part", "acl-rewrite", "count-guard"] {
+            let ran = run(filter, &[], left.as_bytes()).expect(1);
+            ran.says("taken out by hand behind that of a").says("mbx-parse reads the list").says("is not UTF-8");
+        }
+    }
+    let ran =
+        run("parse", &["--to", "2.4.22", "--from", "3.6.1"], format!("{{\n\"a\": {good},\n}}\n").as_bytes()).expect(0);
+    assert_eq!(ran.out, b"a\t0 p \n");
+    // The first of two was taken out, or both.
+    by_reads_of_any_size(&format!("{{\n,\n\"a\": {good}\n}}\n")).expect(1);
+    by_reads_of_any_size("{\n,\n}\n").expect(1);
 }
 
 /// White space behind the last brace went out or not, as it happened to be read, before a list was given up.

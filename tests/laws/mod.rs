@@ -3,5 +3,6 @@
 mod json;
 mod list;
 mod migration_2006;
+mod records;
 mod seeds;
 mod split;

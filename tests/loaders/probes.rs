@@ -181,7 +181,7 @@ const REFUSED_ALL_THE_SAME: &[(&str, &str)] = &[
     ("mbtype 128", "type that the target does not have"),
     ("mbtype 256", "type that the target does not have"),
     // The server up to 2.4, the partition from 2.5 on: a release must be told.
-    ("mbtype 1 without !", "tell --from"),
+    ("mbtype 1 without !", "give --from"),
     // Stored as part of the name, or of an ACL.
     ("UTF-8 BOM", "byte order mark"),
     ("CR inside name", "carriage return in the line"),

@@ -3,6 +3,7 @@
 use super::{Filter, Running, changed_mark, cut_off};
 use crate::list::detect::{Detected, detect};
 use crate::list::error::Stop;
+use crate::list::record::{is_escaped_acl, is_record};
 use crate::list::seal;
 use crate::list::seal::Releases;
 use crate::list::stream::{Block, Input, Shape};
@@ -17,8 +18,14 @@ impl<F: Filter> Running<'_, F> {
     /// The lines of one source.
     pub(super) fn lines(&mut self, input: &mut Input) -> Result<(), Stop> {
         while let Some(block) = input.block()? {
+            let first = block.line;
+            let mut rest = 0;
             let lines = match block.shape {
-                Shape::Lines => self.block(&block)?,
+                Shape::Lines => {
+                    let (lines, behind) = self.block(&block)?;
+                    rest = behind;
+                    lines
+                }
                 Shape::Unended => self.unended(&block)?,
                 Shape::Piece { begins, ends } => {
                     self.sum_up(block.bytes);
@@ -26,6 +33,10 @@ impl<F: Filter> Running<'_, F> {
                 }
             };
             input.counted(lines);
+            if std::mem::take(&mut self.turns) {
+                input.give_back(rest);
+                return self.records(input, first + lines);
+            }
             if self.aborted && !F::LOOKS_ON {
                 return Ok(());
             }
@@ -34,8 +45,9 @@ impl<F: Filter> Running<'_, F> {
     }
 
     /// The hot loop. What passes is not copied: `pending` grows over the block and is written when something else is
-    /// to be, or all at once if nothing is.
-    fn block(&mut self, block: &Block<'_>) -> Result<u64, Stop> {
+    /// to be, or all at once if nothing is. Tells how many lines were read, and how many bytes are left where a record of a
+    /// database was met.
+    fn block(&mut self, block: &Block<'_>) -> Result<(u64, usize), Stop> {
         let bytes = block.bytes;
         // One look over the whole block saves two at every line.
         let clean = memchr2(0, b'\r', bytes).is_none();
@@ -54,6 +66,11 @@ impl<F: Filter> Running<'_, F> {
                 summed = start;
             }
             let pass = self.line(&bytes[start..end - 1], at, clean);
+            if self.turns {
+                self.sum_up(&bytes[summed..start]);
+                self.write_stretch(&bytes[..start], pending)?;
+                return Ok((line - block.line, bytes.len() - start));
+            }
             if !matches!(pass, Ok(true)) {
                 if pass.is_err() {
                     self.changes.clear();
@@ -73,7 +90,7 @@ impl<F: Filter> Running<'_, F> {
         }
         self.sum_up(&bytes[summed..]);
         self.write_stretch(bytes, pending)?;
-        Ok(line - block.line)
+        Ok((line - block.line, 0))
     }
 
     /// Tells the filter of the entries in these lines.
@@ -121,10 +138,24 @@ impl<F: Filter> Running<'_, F> {
         }
         self.nothing_behind_the_end(at)?;
         self.changes.clear();
+        if self.heading.dialect.is_none() && is_record(line) {
+            self.turns = true;
+            return Ok(false);
+        }
         let fields = match self.heading.dialect {
             Some(dialect) if clean => text::parse(line, dialect),
             _ => self.take_apart(line, at)?,
         };
+        // Records of 2.0 to 2.4 without an escape look like the dialect of 2.3.10, and others may follow.
+        let turns = self.heading.dialect == Some(Dialect::Blank)
+            && match &fields {
+                Ok(_) => line.last() != Some(&b'\t') && is_escaped_acl(line),
+                Err(_) => is_record(line),
+            };
+        if turns {
+            self.turns = true;
+            return Ok(false);
+        }
         let (Some(dialect), Ok(fields)) = (self.heading.dialect, &fields) else {
             if seal::was_mark(line) {
                 return Err(changed_mark(at, line));

@@ -1,26 +1,31 @@
 //! The loop that all six share: stream, entry, what this filter does to it, stream.
 //!
 //! Marks, counts, rejects, the abort that travels down the pipe and the exit status are here and nowhere else. A filter
-//! is a [`Filter`]: it judges one entry at a time. Entries come as `lines` of text, or as members of an `object`.
+//! is a [`Filter`]: it judges one entry at a time. Entries come as `lines` of text, as members of an `object`,
+//! or as `records` of the database.
 
 mod lines;
 mod object;
+mod records;
 
 use crate::list::detect::{Beginning, beginning};
 use crate::list::edits::Changes;
 use crate::list::error::Stop;
 use crate::list::list_file::SideList;
 use crate::list::magic::{are_enough, foreign};
+use crate::list::record::Form;
 use crate::list::seal;
 use crate::list::seal::{End, Mark, Releases};
 use crate::list::stream::{Input, Output};
+use crate::mailbox::acl;
 use crate::mailbox::entry::Entry;
 use crate::mailbox::rejection::{At, Refusal};
-use crate::mailbox::text::Name;
+use crate::mailbox::text::{Count, Name};
 use crate::release::Dialect;
 use crate::run::options::{Common, Rejects, SideFiles};
 use crate::run::report::{Report, Status};
 use crate::run::totals::Account;
+use records::Apart;
 use std::ffi::OsString;
 
 /// What becomes of an entry.
@@ -45,6 +50,9 @@ pub struct Heading {
     pub dialect: Option<Dialect>,
     /// Whether the stream began with a list mark.
     pub sealed: bool,
+    /// The form of the records, if the stream is the text of a database and no dump. Its entries are as the releases that
+    /// keep such records would print them.
+    pub database: Option<Form>,
 }
 
 /// One of the six.
@@ -56,6 +64,9 @@ pub trait Filter {
     /// Whether the filter ends the pipe, so that it must say what went wrong further up.
     const ENDS_PIPE: bool = false;
 
+    /// Whether the filter reads a JSON list whose last entry was taken out by hand, so that its comma is left.
+    const MENDS: bool = false;
+
     /// Whether the rights of what this filter writes are explicit, if those of what it reads were or not.
     fn leaves_rights_explicit(&self, before: bool) -> bool {
         before
@@ -64,6 +75,14 @@ pub trait Filter {
     /// The dialect of what this filter writes, if that of what it reads is `read`.
     fn writes(&self, read: Option<Dialect>) -> Option<Dialect> {
         read
+    }
+
+    /// The list is the text of the database itself: told before the first entry, and where its records take another form.
+    fn database(&mut self, _heading: &Heading, at: At<'_>, _report: &mut Report) -> Result<(), Stop> {
+        Err(Stop::Trouble(format!(
+            "{at}: this is the text of the database itself (db: flat, cyr_dbtool, cvt_cyrusdb), not a dump of ctl_mboxlist -d: \
+             mbx-parse --to RELEASE reads it, and comes before"
+        )))
     }
 
     /// Before the first entry, or at the end of a list without one.
@@ -151,7 +170,10 @@ pub fn run<F: Filter>(run: Run, filter: &mut F, report: &mut Report) -> Account 
         seal: run.seal,
         allow_empty: run.allow_empty,
         require_end: run.require_end,
-        heading: Heading { releases: run.releases, dialect: None, sealed: false },
+        heading: Heading { releases: run.releases, dialect: None, sealed: false, database: None },
+        turns: false,
+        apart: Apart::default(),
+        closing: Closing::default(),
         begun: false,
         writes: None,
         wrote: false,
@@ -195,6 +217,12 @@ struct Running<'f, F> {
     allow_empty: bool,
     require_end: bool,
     heading: Heading,
+    /// The line that was met is a record of a database.
+    turns: bool,
+    /// What stands beside the mailboxes of a database.
+    apart: Apart,
+    /// How many ACLs are closed.
+    closing: Closing,
     begun: bool,
     /// The dialect of the output.
     writes: Option<Dialect>,
@@ -233,11 +261,18 @@ impl<F: Filter> Running<'_, F> {
                     )));
                 }
                 Beginning::Object => self.object(&mut input)?,
+                Beginning::Text if self.heading.database == Some(Form::Keyed) => self.records(&mut input, 1)?,
                 Beginning::Text => self.lines(&mut input)?,
                 Beginning::Array => {
                     return Err(Stop::Trouble(format!(
                         "{file}:1: this is a JSON array, which no ctl_mboxlist writes, and its -u takes for an empty list: take \
                          what ctl_mboxlist -d printed"
+                    )));
+                }
+                Beginning::Members => {
+                    return Err(Stop::Refused(format!(
+                        "{file}:1: entries of a JSON list without the braces around them, as grep prints them: with {{ before the \
+                         first and }} behind the last mbx-parse reads them: (echo '{{'; cat FILE; echo '}}') | mbx-parse"
                     )));
                 }
                 Beginning::ByteOrderMark => {
@@ -272,7 +307,14 @@ impl<F: Filter> Running<'_, F> {
                 "the list has no end mark: it was cut off, or what wrote it died{hint}"
             )));
         }
+        self.read_apart()?;
+        if self.aborted {
+            return Ok(());
+        }
         self.begin()?;
+        if let Some(why) = self.closing.lost() {
+            return Err(Stop::Refused(why));
+        }
         if self.account.read == 0 && !self.allow_empty {
             return Err(Stop::Refused(
                 "the list is empty: did what writes it fail, or is it the wrong file? (--allow-empty if it is meant to be)".to_string(),
@@ -337,7 +379,8 @@ impl<F: Filter> Running<'_, F> {
 
     /// Whether the output is an object that we make ourselves, of lines of text.
     fn makes_object(&self) -> bool {
-        self.writes == Some(Dialect::Json) && self.heading.dialect != Some(Dialect::Json)
+        self.writes == Some(Dialect::Json)
+            && (self.heading.dialect != Some(Dialect::Json) || self.heading.database.is_some())
     }
 
     /// Whether what goes out as it came goes out as a stretch of the input: not where lines become an object or an object
@@ -384,6 +427,12 @@ impl<F: Filter> Running<'_, F> {
 
     /// Judges one entry. True if it goes out as it stands.
     fn judge(&mut self, entry: &Entry<'_>) -> Result<bool, Stop> {
+        self.judge_raw(entry, entry.bytes)
+    }
+
+    /// The same of one that came as `raw`, which is what is rejected.
+    fn judge_raw(&mut self, entry: &Entry<'_>, raw: &[u8]) -> Result<bool, Stop> {
+        self.closing.count(entry);
         match self.filter.entry(entry, &mut self.changes, self.report)? {
             Verdict::Pass => self.count_out(),
             Verdict::Change => self.count_out().map(|_| self.changes.is_empty()),
@@ -393,7 +442,7 @@ impl<F: Filter> Running<'_, F> {
                 self.account.drop_one(why);
                 Ok(false)
             }
-            Verdict::Refuse(refusal) => self.refuse(entry.bytes, entry.at, &refusal, entry.mailbox()),
+            Verdict::Refuse(refusal) => self.refuse(raw, entry.at, &refusal, entry.mailbox()),
         }
     }
 
@@ -489,7 +538,8 @@ impl<F: Filter> Running<'_, F> {
     fn refuse(&mut self, entry: &[u8], at: At<'_>, refusal: &Refusal, mailbox: &[u8]) -> Result<bool, Stop> {
         self.changes.clear();
         self.count_refused(at, refusal, mailbox);
-        let dialect = self.heading.dialect;
+        // Records are rejected as they came.
+        let dialect = self.heading.dialect.filter(|_| self.heading.database.is_none());
         self.rejects.as_mut().map_or(Ok(()), |rejects| rejects.write(entry, dialect))?;
         Ok(false)
     }
@@ -504,6 +554,37 @@ impl<F: Filter> Running<'_, F> {
             seal::write_abort(self.report.tool(), &format!("{at}: {refusal}"), &mut mark);
             self.refused = Some(mark);
         }
+    }
+}
+
+/// How many of the ACLs of a list of text are closed as servers close them, each part by a TAB.
+#[derive(Default)]
+struct Closing {
+    /// Those that are not empty.
+    all: u64,
+    closed: u64,
+}
+
+impl Closing {
+    fn count(&mut self, entry: &Entry<'_>) {
+        if entry.members.is_none() && !entry.acl().is_empty() {
+            self.all += 1;
+            self.closed += u64::from(acl::is_closed(entry.acl()));
+        }
+    }
+
+    /// Why nobody would have any right any more, if that is so: now and then an ACL is not closed, but not all of them.
+    fn lost(&self) -> Option<String> {
+        let Closing { all, closed } = *self;
+        let lost = if all >= 10 { closed * 10 < all } else { all >= 2 && closed == 0 };
+        lost.then(|| {
+            format!(
+                "{} of {} ACLs are closed by a TAB behind each identifier and its rights, as servers close them: the TABs were \
+                 escaped, or an editor took them; take the list anew with ctl_mboxlist -d",
+                Count(closed),
+                Count(all)
+            )
+        })
     }
 }
 

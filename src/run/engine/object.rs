@@ -205,6 +205,24 @@ impl<F: Filter> Running<'_, F> {
                 }
                 None => Ok(false),
             },
+            b'}' if object.place == Place::Next && newlines(&bytes[from..start]) < 2 => {
+                if !F::MENDS {
+                    return Err(Stop::Refused(format!(
+                        "{at}: a comma and no entry before the last brace: {LEFT_OVER} {}; mbx-parse reads the list without the \
+                         comma. Or {LEFT_OUT}",
+                        Name(&object.last)
+                    )));
+                }
+                let left = format_args!(
+                    "{at}: a comma and no entry before the last brace is left out: {LEFT_OVER} {}",
+                    Name(&object.last)
+                );
+                self.report.told("comma before the last brace", left);
+                self.write_pending(&bytes[object.unwritten..from - 1]);
+                object.advance(bytes, from);
+                object.unwritten = from;
+                Ok(true)
+            }
             // The message names both neighbours.
             b',' | b'}' => match next_name(bytes, start).1 {
                 Err(Snag::Incomplete) if more => Ok(false),
@@ -246,6 +264,7 @@ impl<F: Filter> Running<'_, F> {
                     bytes: raw,
                     values: &object.values,
                     members: Some(&object.members),
+                    record: None,
                     at,
                     dialect: Dialect::Json,
                     fields: *fields,
@@ -281,7 +300,15 @@ impl<F: Filter> Running<'_, F> {
             if let Ok(fields) = fields {
                 let (values, members) = (object.values.as_slice(), Some(&object.members));
                 let raw = &bytes[key..key + len];
-                self.filter.ahead(&Entry { bytes: raw, values, members, at, dialect: Dialect::Json, fields });
+                self.filter.ahead(&Entry {
+                    bytes: raw,
+                    values,
+                    members,
+                    record: None,
+                    at,
+                    dialect: Dialect::Json,
+                    fields,
+                });
             }
             let mut scan = Scan::new(bytes, key + len);
             if scan.expect(b',', "").is_err() || scan.peek() != Ok(b'"') {
@@ -322,6 +349,13 @@ fn cut_off(object: &Object, file: &str) -> Stop {
     Stop::Refused(format!("{at}: the list ends in the middle{behind}: it was cut off, or what wrote it died"))
 }
 
+/// What a comma before the last brace comes from. Of an entry that is left out by the server an empty line is left, too.
+const LEFT_OVER: &str = "an entry was taken out by hand behind that of";
+
+/// What a comma without an entry comes from otherwise.
+const LEFT_OUT: &str =
+    "ctl_mboxlist -d leaves an entry out whose name is not UTF-8: rename that mailbox on the old server";
+
 /// A comma without an entry: of one whose name is no UTF-8, `ctl_mboxlist -d` prints nothing but that.
 fn no_entry(at: At<'_>, after: Option<String>, object: &Object) -> Stop {
     let after = after.unwrap_or_else(|| "the end".to_string());
@@ -330,8 +364,8 @@ fn no_entry(at: At<'_>, after: Option<String>, object: &Object) -> Stop {
         false => Name(&object.last).to_string(),
     };
     Stop::Refused(format!(
-        "{at}: no entry between {before} and {after}: ctl_mboxlist -d leaves one out whose name is not UTF-8, and no loader \
-         takes such a list; rename that mailbox on the old server"
+        "{at}: no entry between {before} and {after}, and no loader takes such a list: {LEFT_OUT}. Or an entry was taken out \
+         by hand: its comma must go too"
     ))
 }
 

@@ -474,7 +474,7 @@ impl Orphans {
             return Err(format!("{} stands twice in its ACL, which JSON cannot hold", Name(twice)));
         }
         let mbtype = if by_name { mbtype.with(Mbtype::LEGACY) } else { mbtype };
-        json::write(&entry, mbtype, acl, &mut out).ok_or("a type without a letter")?;
+        json::write(&entry, mbtype, acl, None, &mut out).ok_or("a type without a letter")?;
         let (headers, indexes) = (partition.place.headers(), partition.place.indexes());
         let mut files = HeadReader::default();
         let facts = self.viewer.look(|| {
@@ -486,7 +486,7 @@ impl Orphans {
         let bare = json::parse(&out, &mut members, &mut values).map_err(|_| "cannot be in JSON")?;
         let fields = bare.fields.map_err(|refusal| refusal.to_string())?;
         let dialect = Dialect::Json;
-        let entry = Entry { bytes: &out, values: &values, members: Some(&members), at, dialect, fields };
+        let entry = Entry { bytes: &out, values: &values, members: Some(&members), record: None, at, dialect, fields };
         fill.entry(&entry, &facts, &mut changes, report).map_err(|refusal| refusal.to_string())?;
         let mut filled = Vec::new();
         changes.apply(&out, &mut filled);

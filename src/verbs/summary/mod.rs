@@ -196,14 +196,23 @@ impl Summary {
             self.odd("blanks around a partition: mbx-parse --to takes them off", entry);
         }
         let has_id = entry.member(Member::Uniqueid).is_some_and(|id| !id.is_empty());
-        if goes && kind == Kind::Mailbox && !has_id && self.to.as_ref().is_some_and(|to| to.dialect().has_uniqueids()) {
+        if goes
+            && kind == Kind::Mailbox
+            && is_by_name(entry)
+            && !has_id
+            && self.to.as_ref().is_some_and(|to| to.dialect().has_uniqueids())
+        {
             self.unfilled += 1;
         }
         if entry.dialect.tells_directory() && kind == Kind::Mailbox {
-            if !has_id {
-                self.odd("mailbox without a uniqueid: the loader skips it; mbx-check-paths --fill adds it", entry);
-            }
             let by_name = is_by_name(entry);
+            if !has_id {
+                let what = match by_name {
+                    true => "mailbox without a uniqueid: the loader skips it; mbx-check-paths --fill adds it",
+                    false => "mailbox without a uniqueid, which alone tells its directory: the loader skips it",
+                };
+                self.odd(what, entry);
+            }
             self.count(DIRECTORY, if by_name { b"by name (l in the mbtype)" } else { b"by uniqueid" })?;
         }
         Ok(())

@@ -266,6 +266,7 @@ const REFUSED_ALL_THE_SAME: &[(&str, &str)] = &[
     ("component of the name too long", "no SELECT can lock it (facts/layout.md 6)"),
     ("uniqueid that can be none", "it names a directory"),
     ("no uniqueid", "an empty one is stored, and names no directory"),
+    ("intermediate without uniqueid", "an empty one is stored, and is nobody's"),
     ("no partition", "an empty one is stored"),
     ("server!partition in one", "the server looks for a partition of that name"),
     ("remote mailbox without server!partition", "the server would ask another, and none is told"),
@@ -273,7 +274,7 @@ const REFUSED_ALL_THE_SAME: &[(&str, &str)] = &[
     ("the list is in the dialect of", "a partition with a blank, which no imapd.conf can declare"),
     ("is not declared in", "check-paths looks for mailboxes of partitions that this host has"),
     // What an old list does not tell.
-    ("remote mailbox (3.6.1 skips it without its uniqueid", "the plain entry has one; no text list does"),
+    ("remote mailbox without uniqueid", "the plain entry has one; no text list does"),
     ("ACL not closed by a TAB", "2.2 to 2.4 ignore its last identifier, later ones do not"),
     (
         "type that the old server did not have",
