@@ -16,7 +16,7 @@ use crate::spool::user::{Viewer, denied};
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// So many missing mailboxes are looked for elsewhere before a list is given up.
@@ -36,8 +36,11 @@ struct Partition {
     /// Those that the release that will load the list cannot open.
     unreadable: u64,
     /// The first mailboxes that are missing, to be looked for elsewhere: by name, or where their uniqueid says.
-    samples: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    samples: Vec<Sample>,
 }
+
+/// A mailbox that is missing, and where its header should be if its uniqueid says that.
+type Sample = (Vec<u8>, Option<Vec<u8>>);
 
 /// What was looked for and not found.
 pub struct Missing {
@@ -181,6 +184,14 @@ impl Missing {
                 ),
             );
         }
+        if let Some(layout) = layout {
+            let mut others: Vec<_> = self.partitions.iter().filter(|(_, part)| part.missing > 0).collect();
+            others.retain(|(name, _)| !suspicious.iter().any(|(other, _)| other == name));
+            others.sort_by_key(|(name, _)| *name);
+            for (name, part) in others {
+                self.tell_each(name, part, roster, layout, report)?;
+            }
+        }
         let (all, missing) = self.with_domain;
         match exceeded {
             Some((limit, true)) => Err(Stop::Refused(format!(
@@ -212,48 +223,121 @@ impl Missing {
         }
     }
 
-    /// Where the first of the mailboxes that are missing of a partition stand instead.
-    /// What cannot be looked at is not there.
-    fn elsewhere(&self, name: &[u8], partition: &Partition, roster: &Roster, layout: &Layout) -> Result<String, Stop> {
-        let standing = |layout: &Layout, roots: &[&Path]| {
-            let samples = partition.samples.iter();
-            let standing =
-                || Ok(samples.filter(|(mailbox, by_id)| stands_in(layout, roots, mailbox, by_id.as_deref())).count());
-            self.viewer.look(standing)
-        };
-        // How many, where, and what to do.
-        let mut best = (0, String::new(), "");
-        for (other, roots) in roster.all() {
-            for (hash, what) in [(Hash::None, "flat"), (Hash::Basic, "hashimapspool"), (Hash::Full, "fulldirhash")] {
-                if other == name && hash == layout.hash {
-                    continue;
-                }
-                let place = match (other == name, hash == layout.hash) {
-                    (true, _) => format!("in the same partition, hashed otherwise ({what})"),
-                    (false, true) => format!("in partition {}", Name(other)),
-                    (false, false) => format!("in partition {}, hashed otherwise ({what})", Name(other)),
-                };
-                let hint = match hash != layout.hash && !self.hash_told {
-                    true => ": --spool-conf tells how the old host hashed",
-                    false => "",
-                };
-                let found = standing(&layout.with_hash(hash), &[roots.of(MetaFile::Header), &roots.data])?;
-                if found > best.0 {
-                    best = (found, place, hint);
-                }
-            }
-            // Where headers were kept apart before, or are on the old host.
-            for root in roots.meta.iter().filter(|root| other == name && *root != roots.of(MetaFile::Header)) {
-                let found = standing(layout, &[root])?;
-                if found > best.0 {
-                    best = (found, format!("under {}", show(root)), ": metapartition_files of -C has no word header");
-                }
+    /// Where the first of the mailboxes that are missing of a partition are instead.
+    /// A place that cannot be looked at has none of them.
+    fn elsewhere(
+        &self,
+        name: &[u8],
+        partition: &Partition,
+        roster: &Roster,
+        layout: &Layout,
+    ) -> Result<String, Stop> {
+        let places = self.places(name, roster, layout);
+        let count =
+            |place: &Elsewhere<'_>| partition.samples.iter().filter(|sample| place.has(sample).is_some()).count();
+        let mut best = (0, None);
+        for place in &places {
+            let found = self.viewer.look(|| Ok(count(place)))?;
+            if found > best.0 {
+                best = (found, Some(place));
             }
         }
         Ok(match best {
-            (0, ..) => "; the first of them stand in no other declared partition either".to_string(),
-            (found, place, hint) => format!("; {found} of the first {} stand {place}{hint}", partition.samples.len()),
+            (found, Some(Elsewhere { place, hint, .. })) => {
+                format!("; {found} of the first {} stand {place}{hint}", partition.samples.len())
+            }
+            (_, None) => "; the first of them stand in no other declared partition either".to_string(),
         })
+    }
+
+    /// Says of each of the first mailboxes that are missing of a partition where it is instead, if it is anywhere.
+    fn tell_each(
+        &self,
+        name: &[u8],
+        partition: &Partition,
+        roster: &Roster,
+        layout: &Layout,
+        report: &mut Report,
+    ) -> Result<(), Stop> {
+        let places = self.places(name, roster, layout);
+        for sample in &partition.samples {
+            let here = || Ok(places.iter().find_map(|place| place.has(sample).map(|path| (place, path))));
+            let found = self.viewer.look(here)?;
+            if let Some((Elsewhere { place, hint, .. }, path)) = found {
+                let mailbox = Name(&sample.0);
+                report.told(
+                    "missing, and elsewhere",
+                    format_args!("{mailbox} is not in partition {}, but {place}{hint} ({})", Name(name), show(&path)),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Where else mailboxes of partition `name` may be, the likelier places first.
+    fn places<'r>(&self, name: &[u8], roster: &'r Roster, layout: &Layout) -> Vec<Elsewhere<'r>> {
+        let mut hashes = [(Hash::None, "flat"), (Hash::Basic, "hashimapspool"), (Hash::Full, "fulldirhash")];
+        hashes.sort_by_key(|(hash, _)| *hash != layout.hash);
+        let mut places = Vec::new();
+        for (hash, what) in hashes {
+            let hashed = hash != layout.hash;
+            let hint = match hashed && !self.hash_told {
+                true => ": --spool-conf tells how the old host hashed",
+                false => "",
+            };
+            for (other, roots) in roster.all() {
+                let place = match (other == name, hashed) {
+                    (true, false) => continue,
+                    (true, true) => format!("in the same partition, hashed otherwise ({what})"),
+                    (false, false) => format!("in partition {}", Name(other)),
+                    (false, true) => format!("in partition {}, hashed otherwise ({what})", Name(other)),
+                };
+                let roots: Vec<&Path> = vec![roots.of(MetaFile::Header), &roots.data];
+                places.push(Elsewhere { layout: layout.with_hash(hash), hashed, roots, place, hint });
+            }
+        }
+        // Where headers were kept apart before, or are on the old host.
+        for (_, roots) in roster.all().into_iter().filter(|(other, _)| *other == name) {
+            for root in roots.meta.iter().filter(|root| *root != roots.of(MetaFile::Header)) {
+                places.push(Elsewhere {
+                    layout: layout.with_hash(layout.hash),
+                    hashed: false,
+                    roots: vec![root],
+                    place: format!("under {}", show(root)),
+                    hint: ": metapartition_files of -C has no word header",
+                });
+            }
+        }
+        places
+    }
+}
+
+/// A place where a mailbox may be that is not where the server would look.
+struct Elsewhere<'r> {
+    layout: Layout,
+    /// Whether the layout differs from the server's.
+    hashed: bool,
+    roots: Vec<&'r Path>,
+    /// In words, and what to do.
+    place: String,
+    hint: &'static str,
+}
+
+impl Elsewhere<'_> {
+    /// The header of a mailbox that is missing, if it is here.
+    fn has(&self, (mailbox, by_id): &Sample) -> Option<PathBuf> {
+        let mut tail = Vec::new();
+        let header = match by_id {
+            // No hash decides where a uniqueid is.
+            Some(_) if self.hashed => return None,
+            Some(header) => header,
+            None if matches!(self.layout.path(mailbox, &mut tail), Ok(Ok(()))) => {
+                tail.extend_from_slice(b"/cyrus.header");
+                &tail
+            }
+            None => return None,
+        };
+        self.roots.iter().map(|root| root.join(as_path(header))).find(|path| path.is_file())
     }
 }
 
@@ -261,22 +345,7 @@ fn has_domain(entry: &Entry<'_>) -> bool {
     local_part(entry.mailbox()).len() < entry.mailbox().len()
 }
 
-/// Whether the header of a mailbox stands under one of the roots.
-fn stands_in(layout: &Layout, roots: &[&Path], mailbox: &[u8], by_id: Option<&[u8]>) -> bool {
-    let mut tail = Vec::new();
-    let header = match by_id {
-        Some(header) => header,
-        None if matches!(layout.path(mailbox, &mut tail), Ok(Ok(()))) => {
-            tail.extend_from_slice(b"/cyrus.header");
-            &tail
-        }
-        None => return false,
-    };
-    roots.iter().any(|root| root.join(as_path(header)).is_file())
-}
-
-/// Whether a root has a directory that could hold mailboxes: `stage.`, `sync.` and `lost+found` cannot. It may be one
-/// that the server can enter and not list: then each mailbox answers for itself.
+/// Whether a root has a directory that could hold mailboxes: `stage.`, `sync.` and `lost+found` cannot.
 fn holds_a_directory(root: &Path) -> Result<bool, Stop> {
     let entries = match std::fs::read_dir(root) {
         Err(e) if e.kind() == ErrorKind::PermissionDenied => match rustix::fs::stat(root.join(".")) {

@@ -361,6 +361,40 @@ fn a_limit_of_ones_own_still_tells_where_the_missing_stand() {
 }
 
 #[test]
+fn one_or_two_that_are_missing_are_named_with_their_place() {
+    let (sandbox, dump) = old();
+    let conf = sandbox.file("old.conf");
+    sandbox.sh("mkdir -p spool/2/user/bob spool/1/c/user && mv spool/1/user/bob/Sent spool/2/user/bob/Sent").expect(0);
+    let only: Vec<u8> = lines(&dump).into_iter().filter(|line| line.starts_with(b"user.bob")).flatten().collect();
+    for list in [&dump, &only] {
+        let ran = run("check-paths", &["-C", &conf], list).expect(0).says("1 missing");
+        let ran = ran.says("user.bob.Sent is not in partition 1, but in partition 2 (");
+        assert!(ran.err.contains("/spool/2/user/bob/Sent/cyrus.header)\n"), "{}", ran.err);
+        // The one that is nowhere is not said to be anywhere.
+        sandbox.sh("rm spool/2/user/bob/Sent/cyrus.header").expect(0);
+        let ran = run("check-paths", &["-C", &conf], list).expect(0).says("1 missing");
+        assert!(!ran.err.contains("is not in partition"), "{}", ran.err);
+        sandbox.sh("cp spool/1/user/bob/cyrus.header spool/2/user/bob/Sent/cyrus.header").expect(0);
+    }
+    // Under another hash, and by uniqueid.
+    sandbox.sh("mkdir -p spool/1/b/user/bob && mv spool/2/user/bob/Sent spool/1/b/user/bob/Sent").expect(0);
+    let ran = run("check-paths", &["-C", &conf], &dump).expect(0);
+    ran.says("user.bob.Sent is not in partition 1, but in the same partition, hashed otherwise (hashimapspool): --spool-conf");
+    let sandbox = Sandbox::of("3.6.1", "flat");
+    let dump = sandbox.read("old.dump");
+    let line = lines(&dump).into_iter().find(|line| line.starts_with(b"\"user.bob\"")).unwrap();
+    let text = String::from_utf8(line).unwrap();
+    let id = text.split("\"uniqueid\": \"").nth(1).unwrap().split('"').next().unwrap();
+    let (x, y) = (&id[..1], &id[1..2]);
+    let script = format!(
+        "from=$(echo spool/*/uuid/{x}/{y}/{id}); mkdir -p spool/2/uuid/{x}/{y}; mv $from spool/2/uuid/{x}/{y}/"
+    );
+    sandbox.sh(&script).expect(0);
+    let ran = run("check-paths", &["-C", &sandbox.file("old.conf")], &dump).expect(0);
+    ran.says("user.bob is not in partition").says("but in partition 2 (").says("1 missing");
+}
+
+#[test]
 fn what_is_missing_all_together_is_suspicious_at_any_size() {
     let (sandbox, dump) = old();
     let conf = sandbox.file("old.conf");
