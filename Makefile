@@ -91,7 +91,7 @@ lint:
 # There is no unsafe code here for a sanitizer to watch, and without one three times as many inputs are tried.
 # Messages of the filters go nowhere (close_fd_mask); a finding shows its own when it is run again.
 MINUTES = 1
-FUZZ    = acl conf header json list path text told
+FUZZ    = acl conf header json list path record text told
 fuzz:
 	@command -v cargo-fuzz >/dev/null || { \
 	    echo "make fuzz: cargo-fuzz IS NOT INSTALLED, NOTHING IS FUZZED: cargo install cargo-fuzz, and a nightly" >&2; exit 1; }

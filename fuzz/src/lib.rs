@@ -7,6 +7,7 @@ pub mod header;
 pub mod json;
 pub mod list;
 pub mod path;
+pub mod record;
 pub mod seeds;
 pub mod stage;
 pub mod text;
@@ -16,13 +17,14 @@ pub mod told;
 pub type Hold = fn(&[u8]);
 
 /// The targets by name.
-pub const TARGETS: [(&str, Hold); 8] = [
+pub const TARGETS: [(&str, Hold); 9] = [
     ("acl", acl::hold),
     ("conf", conf::hold),
     ("header", header::hold),
     ("json", json::hold),
     ("list", list::hold),
     ("path", path::hold),
+    ("record", record::hold),
     ("text", text::hold),
     ("told", told::hold),
 ];

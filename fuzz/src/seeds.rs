@@ -34,6 +34,9 @@ pub fn seeds(corpus: &Path) -> Vec<Seed> {
     let including =
         b"a: b\n@include: /a\n\x01partition-default: /x\\\n/y\n@include: /b\n\x01metapartition_files: header\n";
     seeds.add("conf", "include", &[nobody()], including);
+    for (n, path) in found("reports/*").iter().enumerate() {
+        seeds.report(n, &read(path));
+    }
     for (n, path) in found("*/*/spool.tar.gz").iter().enumerate() {
         seeds.spool(n, path);
     }
@@ -95,6 +98,40 @@ impl Seeds {
                 self.add("acl", &name, &[0, 0, 1, 2, 0], acl);
             }
             self.add("path", &name, &[choice(i, 96)], mailbox);
+        }
+    }
+
+    /// What is nearly a dump, and the text of databases.
+    fn report(&mut self, n: usize, list: &[u8]) {
+        for flags in [0, 0o23, 0o24] {
+            for (i, step) in [0, 5, 40].into_iter().enumerate() {
+                let to = choice(n * 7 + i, RELEASES.len());
+                self.add("list", format!("report-{n}-{flags:o}-{i}"), &[nobody(), to, flags, step], list);
+            }
+        }
+        for (i, line) in list.split_inclusive(|b| *b == b'\n').enumerate() {
+            for to in 0..RELEASES.len() {
+                self.add("record", format!("report-{n}-{i}-{to}"), &[nobody(), to as u8], line);
+            }
+        }
+        for (i, record) in [
+            &b"user.b\t%(A %(\"j d\" lrs {3+}\r\na\"b l) I 5d01 P p S be T rc V 1 C 2 F 3 M 4)\n"[..],
+            b"user.b\t%(A %() I 5d01 T d M 4)\n",
+            b"Ne.com\x1duser\x1fj.d\x1fa\t%(T el I id J P-F P p V 1 C 2 F 3 M 4 A %(\"x y\" l))\n",
+            b"Iid\t%(T e N {9+}\r\nuser\x1fa\nb P p M 4 A %(b l) H (%(N old M 1 T e P p)))\n",
+            b"user.b\t1 be!p b\xff\x89lrs\xff\x89\xff\xff\xff\x89l\xff\x89\n",
+            b"AU\x1eb\x1euser\x1fa\t\n",
+            b"$RACL\t3\n",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            self.add(
+                "record",
+                format!("made-{n}-{i}"),
+                &[choice(n + i, RELEASES.len() + 1), choice(n, RELEASES.len())],
+                record,
+            );
         }
     }
 
