@@ -15,7 +15,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -38,9 +38,19 @@ pub enum Source {
 }
 
 enum Open {
-    File(File),
+    /// A file or pipe, and what tells whether a file changes while it is read.
+    File(File, Option<Stamp>),
     Command(Attended),
     Reader(Box<dyn Read + Send>),
+}
+
+/// How long a file is, and when it was written to.
+type Stamp = (u64, i64, i64);
+
+/// That of a regular file.
+fn stamp(file: &File) -> Option<Stamp> {
+    let meta = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    Some((meta.len(), meta.mtime(), meta.mtime_nsec()))
 }
 
 /// A stretch of input.
@@ -221,7 +231,7 @@ impl Input {
         let room = &mut self.buffer[self.end..];
         loop {
             let got = match open {
-                Open::File(file) => file.read(room),
+                Open::File(file, _) => file.read(room),
                 Open::Reader(reader) => reader.read(room),
                 Open::Command(command) => match command.read(room) {
                     Ok(Got::Bytes(got)) => Ok(got),
@@ -241,11 +251,19 @@ impl Input {
         }
     }
 
-    /// The end of a source. A command must also have ended well: what a dying `ctl_mboxlist -d` printed may be cut off
+    /// The end of a source. A file must be what it was at its beginning. A command must also have ended well: what a dying `ctl_mboxlist -d` printed may be cut off
     /// at the end of a line, which nothing else can tell.
     pub fn close(&mut self) -> Result<(), Stop> {
         let Some((open, name)) = self.current.take() else { return Ok(()) };
-        let Open::Command(command) = open else { return Ok(()) };
+        let command = match open {
+            Open::Command(command) => command,
+            Open::File(file, before) if stamp(&file) != before => {
+                return Err(Stop::Refused(format!(
+                    "{name}: changed while it was read: it may not be one whole list; read it when nothing writes to it any more"
+                )));
+            }
+            Open::File(..) | Open::Reader(_) => return Ok(()),
+        };
         match command.wait() {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(Stop::Refused(format!(
@@ -267,7 +285,7 @@ impl Input {
     }
 }
 
-/// What is written to would be read again without end: `mbx-parse list >>list`.
+/// What is written to would be read again without end: `mbx-parse list >>list`, or one pipe as both.
 fn is_not_stdout(source: &Source) -> Result<(), Stop> {
     let of = |fd: std::os::fd::BorrowedFd<'_>| File::from(fd.try_clone_to_owned()?).metadata();
     let (name, input) = match source {
@@ -276,7 +294,10 @@ fn is_not_stdout(source: &Source) -> Result<(), Stop> {
         Source::Command(_) | Source::Reader(..) => return Ok(()),
     };
     match (input, of(io::stdout().as_fd())) {
-        (Ok(input), Ok(out)) if input.is_file() && (input.dev(), input.ino()) == (out.dev(), out.ino()) => {
+        (Ok(input), Ok(out))
+            if (input.is_file() || input.file_type().is_fifo())
+                && (input.dev(), input.ino()) == (out.dev(), out.ino()) =>
+        {
             Err(Stop::Muted(format!("{name}: is written to here as well: let stdout be another file")))
         }
         // What cannot be opened is told when it is.
@@ -289,7 +310,8 @@ fn open(source: Source) -> Result<(Open, Arc<str>), Stop> {
         Source::Stdin => {
             let file = File::from(owned(io::stdin().as_fd(), "stdin")?);
             widen(&file);
-            Ok((Open::File(file), Arc::from("stdin")))
+            let stamp = stamp(&file);
+            Ok((Open::File(file, stamp), Arc::from("stdin")))
         }
         Source::File(path) => {
             let name = Name(path.as_bytes()).to_string();
@@ -298,7 +320,8 @@ fn open(source: Source) -> Result<(Open, Arc<str>), Stop> {
                 return Err(Stop::Trouble(format!("{name}: is a directory, not a mailbox list")));
             }
             widen(&file);
-            Ok((Open::File(file), Arc::from(name)))
+            let stamp = stamp(&file);
+            Ok((Open::File(file, stamp), Arc::from(name)))
         }
         Source::Command(words) => {
             let Some((program, args)) = words.split_first() else {

@@ -634,3 +634,80 @@ fn a_line_that_no_buffer_holds_is_refused_and_the_rest_read() {
     run("acl-rewrite", &[], &long).expect(0).writes(&long);
     run("parse", &["--to", "2.3.7"], &long).expect(1).says("line too long for the loader");
 }
+
+/// A file that something shortens, writes over or goes on writing while it is read is not the list that it was.
+#[test]
+fn a_file_that_changes_while_it_is_read_is_no_list() {
+    let sandbox = Sandbox::empty();
+    // Longer than what is on its way, and cut at the end of a line: nothing in the bytes shows it.
+    let line = |n: u64| format!("user.u{n:05}\t0 default a\tlrs\t\n");
+    let text: String = (0..100_000).map(line).collect();
+    let object = |n: u64| format!("\"user.u{n:05}\": {{\"mbtype\": \"el\", \"partition\": \"1\", \"acl\": {{}}}}");
+    let json = format!("{{\n{}\n}}\n", (0..100_000).map(object).collect::<Vec<_>>().join(",\n"));
+    let sealed = run("parse", &["--seal"], text.as_bytes()).expect(0).out;
+    let changes: [(&str, fn(&std::path::Path, &[u8])); 3] = [
+        ("cut at the end of a line", |path, bytes| {
+            let far = bytes.len() / 4 * 3;
+            let cut = far + bytes[far..].iter().position(|byte| *byte == b'\n').unwrap() + 1;
+            std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(cut as u64).unwrap();
+        }),
+        ("written over", |path, bytes| {
+            let mut other = bytes.to_vec();
+            let last = other.len() - 15;
+            other[last] ^= 1;
+            std::fs::write(path, other).unwrap();
+        }),
+        ("gone on with", |path, _| {
+            use std::io::Write;
+            let mut file = std::fs::OpenOptions::new().append(true).open(path).unwrap();
+            file.write_all(b"user.late\t0 default a\tlrs\t\n").unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        for (kind, list) in [("text", text.as_bytes()), ("json", json.as_bytes()), ("sealed", &sealed)] {
+            let path = std::path::PathBuf::from(sandbox.write("list", list));
+            let (operand, stdin) = match kind {
+                "text" => ("-", std::process::Stdio::from(std::fs::File::open(&path).unwrap())),
+                _ => (path.to_str().unwrap(), std::process::Stdio::null()),
+            };
+            // What does not read its pipe holds the filter up behind its first block.
+            let mut child = harness::command("remap-part", &["default=x", "1=y", operand])
+                .stdin(stdin)
+                .stdout(std::process::Stdio::piped())
+                .stderr(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut out = child.stdout.take().unwrap();
+            let mut first = [0];
+            std::io::Read::read_exact(&mut out, &mut first).unwrap();
+            change(&path, list);
+            let mut rest = Vec::new();
+            std::io::Read::read_to_end(&mut out, &mut rest).unwrap();
+            let output = child.wait_with_output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{what}, {kind}: {said}");
+            assert!(
+                last_line(&rest).starts_with("!mbx-abort mbx-remap-part: "),
+                "{what}, {kind}: {}",
+                last_line(&rest)
+            );
+        }
+    }
+    // A list that another takes the name of is read to its own end.
+    let path = sandbox.write("list", &text);
+    let script = format!("{{ sleep 0.2; mv list was; : >list; }} & mbx-remap-part {path}; wait");
+    sandbox.sh(&script).expect(0).writes(text.as_bytes());
+}
+
+/// What is written to is read again, without end.
+#[test]
+fn a_pipe_that_is_read_and_written_is_trouble() {
+    let sandbox = lists();
+    for filter in QUIET {
+        let ran = sandbox.sh(&format!("mkfifo loop; timeout 20 {filter} <>loop >&0; status=$?; rm loop; exit $status"));
+        ran.expect(2).says("stdin: is written to here as well");
+        let ran =
+            sandbox.sh(&format!("mkfifo loop; timeout 20 {filter} loop 1<>loop; status=$?; rm loop; exit $status"));
+        ran.expect(2).says("loop: is written to here as well");
+    }
+}
