@@ -2,7 +2,7 @@
 #   make, make demo, make test, make check, make bench, make install [PREFIX=/usr] [DESTDIR=...], make uninstall, make clean
 #   make vendor    the sources of all crates, so that everything else works without a network
 #   make deb       a Debian package in target/deb; make static   binaries that need no libc, in target/static
-# And what a maintainer runs now and then: make torture, make fuzz [MINUTES=10] [FUZZ="list path"].
+# And what a maintainer runs now and then: make torture, make oracle, make fuzz [MINUTES=10] [FUZZ="list path"].
 
 PREFIX  = /usr/local
 BINDIR  = $(PREFIX)/bin
@@ -105,6 +105,12 @@ fuzz:
 torture:
 	MBX_KILL_TRIALS=$${MBX_KILL_TRIALS:-2505} $(CARGO) test --release --locked --test main faults::kills -- --nocapture
 
+# The real mbpath of 3.6.1 and the filters about 10,000 names under each of 50 configurations; some minutes, as root.
+# MBX_SEED draws others.
+oracle:
+	MBX_REQUIRE_CYRUS=1 MBX_ORACLE_NAMES=$${MBX_ORACLE_NAMES:-10000} MBX_ORACLE_CONFIGS=$${MBX_ORACLE_CONFIGS:-50} \
+	    $(CARGO) test --release --locked --test main loaders::differential::oracle -- --nocapture
+
 bench:
 	$(CARGO) bench --locked --bench pipes --bench spool
 
@@ -135,4 +141,4 @@ uninstall:
 clean:
 	$(CARGO) clean
 
-.PHONY: all fetch vendor static deb demo check test lint fuzz torture bench install uninstall clean
+.PHONY: all fetch vendor static deb demo check test lint fuzz torture oracle bench install uninstall clean

@@ -11,6 +11,7 @@ use mbxtools::list::magic::foreign;
 use mbxtools::list::seal::Releases;
 use mbxtools::list::stream::{Input, Output, SideFile, Source};
 use mbxtools::mailbox::entry::Entry;
+use mbxtools::mailbox::name::Namespaces;
 use mbxtools::mailbox::rejection::{At, Refusal};
 use mbxtools::release::{Dialect, Release};
 use mbxtools::run::engine::{Filter, Heading, Run, Seal, Verdict, run};
@@ -216,7 +217,8 @@ impl Filter for Judge<'_> {
         {
             return Err(Stop::Trouble("the wrong list".to_string()));
         }
-        self.converter = Some(Converter::new(&heading.releases, dialect, to));
+        let names = Namespaces::by_default(heading.releases.from.as_ref(), Some(to));
+        self.converter = Some(Converter::new(&heading.releases, &names, dialect, to));
         Ok(())
     }
 

@@ -2,8 +2,7 @@
 
 use super::stage;
 use mbxtools::list::jansson::encode;
-use mbxtools::mailbox::name::local_part;
-use mbxtools::mailbox::name::{can_be_uniqueid, folded};
+use mbxtools::mailbox::name::{MailboxName, can_be_uniqueid};
 use mbxtools::release::{Dialect, Release, v};
 use mbxtools::spool::conf::Conf;
 use mbxtools::spool::layout::Layout;
@@ -39,8 +38,8 @@ pub fn hold(data: &[u8]) {
         // Without a release only what all agree on has a path.
         for (other, _) in LAYOUTS.iter().filter(|_| release.is_none()).filter(|(other, told)| {
             told.as_ref().is_some_and(|told| told.since(v(2, 2, 0)) && told.told() != "2.4.14")
-                && (other.hash, other.virtdomains, &other.defaultdomain)
-                    == (layout.hash, layout.virtdomains, &layout.defaultdomain)
+                && (other.hash, other.names.virtdomains(), other.names.defaultdomain())
+                    == (layout.hash, layout.names.virtdomains(), layout.names.defaultdomain())
         }) {
             let mut there = Vec::new();
             assert!(matches!(other.path(name, &mut there), Ok(Ok(()))));
@@ -48,19 +47,20 @@ pub fn hold(data: &[u8]) {
         }
         // 3.0 and later take `DELETED.` and what is no stamp off a name. The directory of what begins so even then is no
         // other name's, and no server makes such a name: the loader refuses it.
-        let nobodys = local_part(name).starts_with(b"DELETED.DELETED.");
+        let nobodys = MailboxName::new(name).local().starts_with(b"DELETED.DELETED.");
         if let Ok(found) = name_of(layout, &dir)
             && !(nobodys && found.is_none())
         {
             has_directory(layout, &found.expect("a directory tells a name"), &dir);
         }
-        let domain = layout.defaultdomain.as_deref().unwrap_or(b"internal");
         // What is left of a name with two marks has another domain: the loader refuses it.
         if name.iter().filter(|b| **b == b'!').count() < 2
             && release.as_ref().is_some_and(|release| release.since(v(3, 0, 0)))
-            && let Some(folded) = folded(name, domain)
+            && !nobodys
         {
-            has_directory(layout, &folded, &dir);
+            let mut read = Vec::new();
+            layout.names.read(MailboxName::new(name)).write_name(&mut read);
+            has_directory(layout, &read, &dir);
         }
     }
     if let Ok(Some(found)) = name_of(layout, name) {

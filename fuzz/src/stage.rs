@@ -7,6 +7,7 @@ use mbxtools::list::seal::Releases;
 use mbxtools::list::target::NUMBERS;
 use mbxtools::list::{json, text};
 use mbxtools::mailbox::entry::{Entry, Kind, Member, Members};
+use mbxtools::mailbox::name::Namespaces;
 use mbxtools::mailbox::rejection::At;
 use mbxtools::mailbox::text::Groups;
 use mbxtools::mailbox::{acl, jmap_id};
@@ -156,14 +157,16 @@ fn unescaped(cell: &[u8]) -> Vec<u8> {
 /// What is converted says what it said, is an entry of the target's dialect, and nothing is left to convert.
 pub fn convert(entry: &Entry<'_>, from: Option<&Release>, to: &Release) {
     let told = Releases { from: from.cloned(), to: Some(to.clone()), rights_rewritten: false };
+    let names = Namespaces::by_default(from, Some(to));
     converted(entry, from, to, |again| {
         say_the_same(entry, again);
         let mut changes = Changes::default();
-        let twice = Converter::new(&told, to.dialect(), to).convert(again, &mut changes, &mut report());
+        let twice = Converter::new(&told, &names, to.dialect(), to).convert(again, &mut changes, &mut report());
         assert_eq!(twice, Ok(Converted::AsItIs));
         // The guard has an answer, too.
         for sealed in [false, true] {
-            let _ = Converter::for_loading(&told, sealed, to).convert(again, &mut Changes::default(), &mut report());
+            let mut changes = Changes::default();
+            let _ = Converter::for_loading(&told, &names, sealed, to).convert(again, &mut changes, &mut report());
         }
     });
 }
@@ -171,8 +174,9 @@ pub fn convert(entry: &Entry<'_>, from: Option<&Release>, to: &Release) {
 /// Hands on what an entry becomes for `to`, unless it is refused or left out.
 pub fn converted(entry: &Entry<'_>, from: Option<&Release>, to: &Release, then: impl FnOnce(&Entry<'_>)) {
     let told = Releases { from: from.cloned(), to: Some(to.clone()), rights_rewritten: false };
+    let names = Namespaces::by_default(from, Some(to));
     let mut changes = Changes::default();
-    let converted = Converter::new(&told, entry.dialect, to).convert(entry, &mut changes, &mut report());
+    let converted = Converter::new(&told, &names, entry.dialect, to).convert(entry, &mut changes, &mut report());
     let mut written = Vec::new();
     match converted {
         Ok(Converted::Dropped(_)) | Err(_) => return,

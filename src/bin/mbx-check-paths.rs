@@ -5,9 +5,10 @@ use mbxtools::list::edits::Changes;
 use mbxtools::list::error::Stop;
 use mbxtools::list::list_file::SideList;
 use mbxtools::mailbox::entry::{Entry, Kind, is_by_name};
+use mbxtools::mailbox::name::{Doubts, Namespaces};
 use mbxtools::mailbox::rejection::Refusal;
 use mbxtools::mailbox::text::Count;
-use mbxtools::release::Dialect;
+use mbxtools::release::{Dialect, Release};
 use mbxtools::run::engine::{Filter, Heading, Run, Verdict, run};
 use mbxtools::run::main::main_of;
 use mbxtools::run::options::{Common, Limit, Rejects, SideFiles};
@@ -24,6 +25,7 @@ use mbxtools::spool::probe::{Ask, Asker, Found, Place, Table};
 use mbxtools::spool::readable::Readable;
 use mbxtools::spool::user::Viewer;
 use mbxtools::verbs::orphans::Orphans;
+use mbxtools::verbs::shared::{Directories, Uniqueids};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -97,6 +99,12 @@ struct Check {
     options: SpoolOptions,
     roster: Roster,
     layout: Option<Layout>,
+    /// What the two servers read in names.
+    names: Namespaces,
+    doubts: Doubts,
+    /// The uniqueids of a list for 3.6 or later, with those that --fill adds.
+    uniqueids: Option<Uniqueids>,
+    directories: Directories,
     /// Where the release that loads the list will look, if that is not the same.
     ahead: Option<Ahead>,
     to_move: u64,
@@ -125,6 +133,10 @@ struct Check {
 }
 
 impl Check {
+    fn add_uniqueid(&mut self, entry: &Entry<'_>, filled: Option<&[u8]>) -> Result<(), Stop> {
+        self.uniqueids.as_mut().map_or(Ok(()), |uniqueids| uniqueids.add(entry, filled))
+    }
+
     /// A mailbox that is not looked for: where would it be, and where will it have to be?
     fn foretell(&mut self, entry: &Entry<'_>, report: &mut Report) -> Result<Verdict, Stop> {
         let there = match &mut self.ahead {
@@ -183,9 +195,14 @@ impl Check {
         changes: &mut Changes,
         report: &mut Report,
     ) -> Result<Verdict, Stop> {
-        let (Some(fill), Some(facts)) = (&self.fill, facts) else { return Ok(Verdict::Pass) };
-        Ok(match facts.and_then(|facts| fill.entry(entry, &facts, changes, report)) {
-            Ok(()) => {
+        let (Some(fill), Some(facts)) = (&self.fill, facts) else {
+            self.add_uniqueid(entry, None)?;
+            return Ok(Verdict::Pass);
+        };
+        let filled = facts.and_then(|facts| fill.entry(entry, &facts, changes, report).map(|()| facts));
+        Ok(match filled {
+            Ok(facts) => {
+                self.add_uniqueid(entry, facts.header.uniqueid.as_deref())?;
                 self.filled += u64::from(!changes.is_empty());
                 Verdict::Change
             }
@@ -217,6 +234,12 @@ impl Filter for Check {
 
     fn begin(&mut self, heading: &Heading, _report: &mut Report) -> Result<(), Stop> {
         let layout = self.options.layout(&self.conf, heading.releases.from.as_ref())?;
+        self.names = self.options.names(&self.conf, &heading.releases)?;
+        let has_uniqueids = |dialect: Dialect| dialect.has_uniqueids();
+        let both = [heading.dialect, heading.releases.to.as_ref().map(Release::dialect)];
+        if !self.dry_run && both.iter().all(|dialect| dialect.is_some_and(has_uniqueids)) {
+            self.uniqueids = Some(Uniqueids::default());
+        }
         self.ahead = Ahead::new(&layout, &self.conf, heading.releases.to.as_ref())?;
         if let Some(list) = self.orphans_file.take() {
             let (spool, told) = (self.options.spool_release.as_ref(), &heading.releases);
@@ -263,13 +286,17 @@ impl Filter for Check {
             Kind::Tombstone => self.without[1].1 += 1,
             Kind::Intermediate => self.without[2].1 += 1,
         }
+        if let Kind::Mailbox | Kind::Remote = kind {
+            self.doubts.ask(entry.mailbox(), &self.names, false);
+        }
         let (Some(layout), Kind::Mailbox) = (&self.layout, kind) else { return Ok(Verdict::Pass) };
         if let Err(refusal) = layout.place(entry, &mut self.dir)? {
             return Ok(Verdict::Refuse(refusal));
         }
-        if let Some(Err(refusal)) = self.ahead.as_ref().map(|ahead| ahead.takes(entry)) {
+        if let Err(refusal) = self.names.keeps(entry.mailbox()) {
             return Ok(Verdict::Refuse(refusal));
         }
+        self.directories.add(entry, &self.dir)?;
         if self.dry_run {
             return self.foretell(entry, report);
         }
@@ -349,6 +376,16 @@ impl Filter for Check {
         if let Some(orphans) = &mut self.orphans {
             orphans.end(report)?;
         }
+        let directories = std::mem::take(&mut self.directories).report(report)?;
+        let uniqueids = match self.uniqueids.take() {
+            Some(uniqueids) => uniqueids.report(&self.names, report)?,
+            None => 0,
+        };
+        for (shared, what) in [(directories, "directory"), (uniqueids, "uniqueid")] {
+            if shared > 0 && !self.no_drop {
+                return Err(Stop::Refused(format!("{} mailboxes have the {what} of another", Count(shared))));
+            }
+        }
         if self.missing.count() > ALIKE && self.missing_file.is_none() {
             report.remark("--missing FILE keeps the entries of all that are missing");
         }
@@ -386,6 +423,10 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
         conf,
         roster,
         layout: None,
+        names: Namespaces::default(),
+        doubts: Doubts::default(),
+        uniqueids: None,
+        directories: Directories::default(),
         ahead: None,
         to_move: 0,
         missing: Missing::new(viewer.clone(), options.max_missing, options.no_drop, options.spool.spool_conf.is_some()),
@@ -415,6 +456,9 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
     let account = run(Run::between(&options.common, &options.rejects, &options.files, &mut side)?, &mut filter, report);
     // Of a list that was aborted, too.
     filter.tell_unreadable(report);
+    for remark in filter.doubts.remarks(&filter.names) {
+        report.remark(remark);
+    }
     if let Some(Err(stop)) = filter.missing_file.as_mut().map(SideList::finish) {
         report.stop(&stop);
     }

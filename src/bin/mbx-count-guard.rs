@@ -7,20 +7,20 @@ use mbxtools::list::error::{Stop, reason};
 use mbxtools::list::hold::{Held, Sorted, Sorter, record_of};
 use mbxtools::list::seal::{Releases, write_abort};
 use mbxtools::list::stream::{Input, Output, Source, cannot_run, cannot_write, stdout};
-use mbxtools::mailbox::entry::{Entry, Kind, Member};
-use mbxtools::mailbox::name::{INTERNAL, folded};
+use mbxtools::mailbox::entry::{Entry, Kind};
+use mbxtools::mailbox::name::{Doubts, Namespaces};
 use mbxtools::mailbox::rejection::Refusal;
 use mbxtools::mailbox::text::{Count, Name};
-use mbxtools::release::{Dialect, v};
+use mbxtools::release::Dialect;
 use mbxtools::run::engine::{Filter, Heading, Run, Seal, Verdict, run};
 use mbxtools::run::main::main_of;
 use mbxtools::run::options::{Common, KNOWN, Limit, are_files};
 use mbxtools::run::report::{Report, Status};
 use mbxtools::run::totals::Account;
-use mbxtools::verbs::compare::{
-    Field, Purpose, Words, collect, compare, fields, tell_duplicates, tell_folded, tell_shared,
-};
+use mbxtools::spool::options::ConfOptions;
+use mbxtools::verbs::compare::{Field, Purpose, Words, collect, compare, fields, tell_duplicates};
 use mbxtools::verbs::convert::{Converted, Converter};
+use mbxtools::verbs::shared::Uniqueids;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Seek, Write};
@@ -39,6 +39,8 @@ use std::time::{Duration, Instant};
 struct Options {
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    conf: ConfOptions,
 
     /// At least N mailboxes
     #[arg(long, value_name = "N", value_parser = number)]
@@ -99,10 +101,11 @@ struct Guard {
     converter: Option<Converter>,
     /// Every entry, if a question needs the whole list.
     sorter: Option<Sorter>,
-    /// The names that the target folds into others, with what it makes of them.
-    folded: Option<Sorter>,
+    /// What the two servers read in names.
+    names: Namespaces,
+    doubts: Doubts,
     /// The uniqueids of a JSON list's mailboxes.
-    uniqueids: Option<Sorter>,
+    uniqueids: Option<Uniqueids>,
     sorted: Option<Sorted>,
     heading: Option<Heading>,
     record: Vec<u8>,
@@ -122,7 +125,8 @@ impl Guard {
             unique,
             converter: None,
             sorter: whole.then(Sorter::default),
-            folded: None,
+            names: Namespaces::default(),
+            doubts: Doubts::default(),
             uniqueids: None,
             sorted: None,
             heading: None,
@@ -155,7 +159,13 @@ impl Filter for Guard {
 
     fn begin(&mut self, heading: &Heading, report: &mut Report) -> Result<(), Stop> {
         self.heading = Some(heading.clone());
-        self.uniqueids = (self.unique && heading.dialect.is_some_and(Dialect::has_uniqueids)).then(Sorter::default);
+        self.uniqueids = (self.unique && heading.dialect.is_some_and(Dialect::has_uniqueids)).then(Uniqueids::default);
+        self.names = self.options.conf.names(&heading.releases)?;
+        if let (Some(_), None) = (&self.options.conf.config, &self.names.target) {
+            return Err(Stop::Trouble(
+                "-C: --to RELEASE is wanted, that of the server whose imapd.conf it is".to_string(),
+            ));
+        }
         let (Some(to), Some(dialect)) = (&heading.releases.to, heading.dialect) else {
             return match (self.starts, &heading.releases.to) {
                 (true, None) => Err(Stop::Trouble(
@@ -174,8 +184,7 @@ impl Filter for Guard {
                 to.dialect()
             )));
         }
-        self.folded = (self.unique && to.since(v(3, 0, 0))).then(Sorter::default);
-        self.converter = Some(Converter::for_loading(&heading.releases, heading.sealed, to));
+        self.converter = Some(Converter::for_loading(&heading.releases, &self.names, heading.sealed, to));
         Ok(())
     }
 
@@ -190,18 +199,10 @@ impl Filter for Guard {
             record_of(entry, &mut self.record);
             sorter.push(&self.record)?;
         }
-        if let Some(sorter) = &mut self.folded
-            && kind == Kind::Mailbox
-            && let Some(name) = folded(entry.mailbox(), INTERNAL)
-        {
-            sorter.push(&[&name, &b"\0"[..], entry.mailbox()].concat())?;
+        if let Some(uniqueids) = &mut self.uniqueids {
+            uniqueids.add(entry, None)?;
         }
-        if let Some(sorter) = &mut self.uniqueids
-            && kind == Kind::Mailbox
-            && let Some(uniqueid) = entry.member(Member::Uniqueid).filter(|id| !id.is_empty())
-        {
-            sorter.push(&[uniqueid, b"\0", entry.mailbox()].concat())?;
-        }
+        self.doubts.ask(entry.mailbox(), &self.names, false);
         let Some(converter) = &mut self.converter else { return Ok(Verdict::Pass) };
         match converter.convert(entry, changes, report) {
             Ok(Converted::AsItIs) => Ok(Verdict::Pass),
@@ -251,10 +252,7 @@ impl Filter for Guard {
             tell_duplicates(&sorted, report)?;
         }
         if let Some(uniqueids) = self.uniqueids.take() {
-            tell_shared(&uniqueids.sorted()?, report)?;
-        }
-        if let Some(folded) = self.folded.take() {
-            tell_folded(&sorted, &folded.sorted()?, report)?;
+            uniqueids.report(&self.names, report)?;
         }
         if let Some(baseline) = &self.options.baseline {
             let (old, _) = collect(
@@ -316,6 +314,9 @@ fn guard(options: Options, report: &mut Report) -> Result<Account, Stop> {
         require_end: false,
     };
     let mut account = run(list, &mut filter, report);
+    for remark in filter.doubts.remarks(&filter.names) {
+        report.remark(remark);
+    }
     report.flush_alike();
     if report.status() != Status::Done {
         account.ending = None;

@@ -4,6 +4,7 @@ use clap::{ArgGroup, Parser};
 use mbxtools::list::edits::Changes;
 use mbxtools::list::error::Stop;
 use mbxtools::mailbox::entry::{Entry, Kind};
+use mbxtools::mailbox::name::Namespaces;
 use mbxtools::mailbox::text::Name;
 use mbxtools::run::engine::{Filter, Heading, Run, Verdict, run};
 use mbxtools::run::main::main_of;
@@ -70,6 +71,8 @@ struct MkMeta {
     options: SpoolOptions,
     roster: Roster,
     layout: Option<Layout>,
+    /// What the two servers read in names.
+    names: Namespaces,
     ahead: Option<Ahead>,
     makers: Makers,
     viewer: Viewer,
@@ -124,6 +127,7 @@ impl Filter for MkMeta {
             )));
         }
         let layout = self.options.layout(&self.conf, heading.releases.from.as_ref())?;
+        self.names = self.options.names(&self.conf, &heading.releases)?;
         self.ahead = Ahead::new(&layout, &self.conf, heading.releases.to.as_ref())?;
         self.layout = Some(layout);
         Ok(())
@@ -142,6 +146,9 @@ impl Filter for MkMeta {
         match layout.place(entry, &mut self.tail)? {
             Ok(()) => {}
             Err(refusal) => return Ok(Verdict::Refuse(refusal)),
+        }
+        if let Err(refusal) = self.names.keeps(entry.mailbox()) {
+            return Ok(Verdict::Refuse(refusal));
         }
         if let Some(ahead) = &mut self.ahead {
             ahead.tell(entry, &self.tail, report)?;
@@ -266,6 +273,7 @@ fn mkmeta(options: Options, report: &mut Report) -> Result<Account, Stop> {
         options: options.spool,
         roster,
         layout: None,
+        names: Namespaces::default(),
         ahead: None,
         makers: Makers::new(rules),
         mover: way.map(|way| Mover::new(way, options.prefer)),

@@ -8,6 +8,7 @@ use mbxtools::list::seal::Releases;
 use mbxtools::list::stream::{Input, Source, stdout};
 use mbxtools::mailbox::entry::{Entry, Kind};
 use mbxtools::mailbox::mbtype::Mbtype;
+use mbxtools::mailbox::name::{Doubts, MailboxName, Namespace, Namespaces};
 use mbxtools::mailbox::rejection::At;
 use mbxtools::mailbox::text::Name;
 use mbxtools::release::downgrade::Downgrade;
@@ -17,7 +18,9 @@ use mbxtools::run::main::main_of;
 use mbxtools::run::options::{Common, KNOWN, Rejects, SideFiles};
 use mbxtools::run::report::Report;
 use mbxtools::run::totals::Account;
+use mbxtools::spool::options::ConfOptions;
 use mbxtools::verbs::convert::{Converted, Converter, takes_as_it_is};
+use mbxtools::verbs::shared::Uniqueids;
 use mbxtools::verbs::summary::Summary;
 use mbxtools::verbs::table::{Format, Rows};
 use std::collections::HashMap;
@@ -37,6 +40,8 @@ struct Options {
     common: Common,
     #[command(flatten)]
     rejects: Rejects,
+    #[command(flatten)]
+    conf: ConfOptions,
 
     /// Write a sealed list: it begins and ends with marks that the other filters check
     #[arg(long)]
@@ -90,12 +95,12 @@ enum Droppable {
 }
 
 impl Droppable {
-    fn holds(self, entry: &Entry<'_>) -> bool {
+    fn holds(self, entry: &Entry<'_>, source: &Namespace) -> bool {
         match self {
             Droppable::Tombstone => entry.kind() == Kind::Tombstone,
             Droppable::Intermediate => entry.kind() == Kind::Intermediate,
             Droppable::Remote => entry.kind() == Kind::Remote,
-            Droppable::Deletedprefix => entry.is_deleted_name(),
+            Droppable::Deletedprefix => source.is_deleted(entry.name()),
             Droppable::Reserve => entry.mbtype().is_some_and(|mbtype| mbtype.has(Mbtype::RESERVE)),
         }
     }
@@ -105,7 +110,7 @@ impl Droppable {
             Droppable::Tombstone => "tombstones dropped",
             Droppable::Intermediate => "intermediates dropped",
             Droppable::Remote => "remote dropped",
-            Droppable::Deletedprefix => "DELETED dropped",
+            Droppable::Deletedprefix => "deletedprefix dropped",
             Droppable::Reserve => "reserved dropped",
         }
     }
@@ -131,11 +136,10 @@ impl Only {
     }
 
     /// Whether the mailbox or one that it lies below is named.
-    fn holds(&mut self, mailbox: &[u8]) -> bool {
-        let ends = memchr::memchr_iter(b'.', mailbox).chain([mailbox.len()]);
+    fn holds(&mut self, mailbox: MailboxName<'_>) -> bool {
         let mut found = false;
-        for end in ends {
-            if let Some(met) = self.0.get_mut(&mailbox[..end]) {
+        for name in mailbox.ancestors() {
+            if let Some(met) = self.0.get_mut(name) {
                 *met = true;
                 found = true;
             }
@@ -160,6 +164,12 @@ enum View {
 }
 
 struct Parse {
+    conf: ConfOptions,
+    /// What the two servers read in names.
+    names: Namespaces,
+    doubts: Doubts,
+    /// Of a list that is only looked at: its uniqueids, which nobody else asks.
+    uniqueids: Option<Uniqueids>,
     drop: Vec<Droppable>,
     only: Option<Only>,
     /// The release that will load the list.
@@ -184,13 +194,23 @@ impl Parse {
         }
     }
 
+    /// Whether the list ends here.
+    fn looks(&self) -> bool {
+        self.dry_run || matches!(self.view, View::Summary(_))
+    }
+
+    /// Whether deleted mailboxes are counted or left out.
+    fn sorts_out(&self) -> bool {
+        self.drop.contains(&Droppable::Deletedprefix) || matches!(self.view, View::Summary(_))
+    }
+
     fn judge(&mut self, entry: &Entry<'_>, changes: &mut Changes, report: &mut Report) -> Verdict {
         if let Some(only) = &mut self.only
-            && !only.holds(entry.mailbox())
+            && !only.holds(entry.name())
         {
             return Verdict::Drop("not in --only");
         }
-        if let Some(kind) = self.drop.iter().find(|kind| kind.holds(entry)) {
+        if let Some(kind) = self.drop.iter().find(|kind| kind.holds(entry, &self.names.source)) {
             return Verdict::Drop(kind.label());
         }
         match &mut self.converter {
@@ -280,13 +300,24 @@ impl Filter for Parse {
             }
             _ => {}
         }
-        self.converter = to.as_ref().map(|to| Converter::new(&heading.releases, dialect, to));
+        self.names = self.conf.names(&heading.releases)?;
+        if let View::Summary(summary) = &mut self.view {
+            summary.names = self.names.clone();
+        }
+        if self.looks() && dialect.has_uniqueids() && to.as_ref().is_some_and(|to| ids(&to)) {
+            self.uniqueids = Some(Uniqueids::default());
+        }
+        self.converter = to.as_ref().map(|to| Converter::new(&heading.releases, &self.names, dialect, to));
         self.latest = heading.releases.latest().cloned();
         Ok(())
     }
 
     fn entry(&mut self, entry: &Entry<'_>, changes: &mut Changes, report: &mut Report) -> Result<Verdict, Stop> {
+        self.doubts.ask(entry.mailbox(), &self.names, self.sorts_out());
         let verdict = self.judge(entry, changes, report);
+        if let (Some(uniqueids), Verdict::Pass | Verdict::Change) = (&mut self.uniqueids, &verdict) {
+            uniqueids.add(entry, None)?;
+        }
         if let Verdict::Drop(why) = &verdict {
             report.left_out(entry.at, why, entry.mailbox());
         } else {
@@ -316,9 +347,13 @@ fn main() -> ExitCode {
 }
 
 fn parse(options: Options, report: &mut Report) -> Result<Account, Stop> {
-    let mut side = SideFiles::beside(&options.files, &options.only);
+    let mut side = SideFiles::beside(&options.files, options.only.iter().chain(options.conf.files()));
     let looks = options.summary || options.format.is_some();
     let mut filter = Parse {
+        conf: options.conf,
+        names: Namespaces::default(),
+        doubts: Doubts::default(),
+        uniqueids: None,
         drop: options.drop,
         only: options.only.as_deref().map(Only::read).transpose()?,
         to: None,
@@ -348,9 +383,20 @@ fn parse(options: Options, report: &mut Report) -> Result<Account, Stop> {
         whole.input = Input::new([Source::Command(options.command)]);
     }
     let account = run(whole, &mut filter, report);
+    let remarks = filter.doubts.remarks(&filter.names);
+    if !options.summary {
+        remarks.iter().for_each(|remark| report.remark(remark));
+    }
+    let shared = match filter.uniqueids {
+        Some(uniqueids) if account.ending.is_none() => uniqueids.report(&filter.names, report)?,
+        _ => 0,
+    };
+    report.flush_alike();
     let shown = match filter.view {
         View::Nothing => Ok(()),
-        View::Summary(summary) => {
+        View::Summary(mut summary) => {
+            summary.shared = shared;
+            summary.remarks = remarks;
             let (refused, noticed) = report.gathered();
             summary.show(&refused, &noticed, &account, &mut stdout()?)
         }

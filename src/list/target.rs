@@ -7,8 +7,7 @@ use crate::list::jansson::why_not_utf8;
 use crate::mailbox::entry::is_by_name;
 use crate::mailbox::entry::{Entry, Kind, Member};
 use crate::mailbox::mbtype::Mbtype;
-use crate::mailbox::name::local_part;
-use crate::mailbox::name::{INTERNAL, can_be_uniqueid, folded, stays_inside};
+use crate::mailbox::name::{Namespaces, Owner, can_be_uniqueid};
 use crate::mailbox::partition;
 use crate::mailbox::rejection::Refusal;
 use crate::mailbox::text::Name;
@@ -39,6 +38,7 @@ const MARKS: [u8; 2] = [0x1d, 0x1f];
 #[derive(Debug, Clone)]
 pub struct Loader {
     release: Release,
+    names: Namespaces,
     max_name: usize,
     dlist: Option<Dlist>,
 }
@@ -58,8 +58,8 @@ pub const NUMBERS: [Member; 3] = [Member::Uidvalidity, Member::Createdmodseq, Me
 pub const END_XFER: &str = "end its XFER on the old server, or set it apart with --reject";
 
 impl Loader {
-    /// The loader of `release`.
-    pub fn new(release: &Release) -> Loader {
+    /// The loader of `release`, whose server reads names as the target of `names`.
+    pub fn new(release: &Release, names: &Namespaces) -> Loader {
         let dlist = release.since(v(2, 5, 0)) && !release.since(v(3, 4, 0));
         Loader {
             max_name: match () {
@@ -71,6 +71,7 @@ impl Loader {
             },
             dlist: dlist.then(|| Dlist { no_blanks: !release.since(v(2, 5, 12)) }),
             release: release.clone(),
+            names: names.clone(),
         }
     }
 
@@ -190,64 +191,57 @@ impl Loader {
 
     fn takes_name(&self, entry: &Entry<'_>) -> Result<(), Refusal> {
         let mailbox = entry.mailbox();
-        let domain = &mailbox[..mailbox.len() - local_part(mailbox).len()];
-        // Nothing in Cyrus stops a domain that climbs, and it is copied into the path as it stands.
-        if domain.contains(&b'/') || matches!(domain, b"..!" | b".!") {
+        // Nothing in Cyrus stops a domain that climbs, and it is copied into the path as it is.
+        let climbs = |domain: &[u8]| domain.contains(&b'/') || matches!(domain, b".." | b".");
+        if entry.name().domain().is_some_and(climbs) {
             return Err(Refusal::with("domain that is no directory", "its directory would be outside the partition"));
         }
         if mailbox.len() > self.max_name {
             let detail = format!("{} bytes; {} takes at most {}", mailbox.len(), self.release, self.max_name);
             return Err(Refusal::with("mailbox name too long", detail));
         }
+        // 3.0 makes such a domain of `CREATE user/bob@x@example.com`, and opens it; 3.2 and later list the mailbox, and
+        // asked for it look for `user.bob@x` of example.com (`mbname_from_extname`; seen on 3.2.6 and 3.6.1).
+        if self.release.since(v(3, 2, 0)) && entry.name().domain().is_some_and(|domain| domain.contains(&b'@')) {
+            let detail = format!("{} could not open it", self.release);
+            return Err(Refusal::with("domain with an @", detail));
+        }
         if self.release.since(v(3, 6, 0)) {
             self.keeps_name(entry)?;
         }
         self.takes_components(entry)?;
-        if self.release.since(v(3, 0, 0)) {
-            if mailbox.first() == Some(&b'$') {
-                return Err(Refusal::with(
-                    "name begins with $",
-                    format!("{} keeps such records for itself and never shows the mailbox", self.release),
-                ));
-            }
-            if loses_its_stamp(mailbox, self.release.since(v(3, 6, 0))) {
-                let detail = format!(
-                    "{} takes the last part for a time of deletion, and so another mailbox's directory for this one's",
-                    self.release
-                );
-                return Err(Refusal::with("DELETED name without a stamp", detail));
-            }
+        if self.release.since(v(3, 0, 0)) && mailbox.first() == Some(&b'$') {
+            return Err(Refusal::with(
+                "name begins with $",
+                format!("{} keeps such records for itself and never shows the mailbox", self.release),
+            ));
         }
-        Ok(())
+        if let Kind::Mailbox | Kind::Remote = entry.kind() {
+            self.names.keeps(mailbox)?;
+        }
+        // Before, `mbx-check-paths` asks it, which every list for 3.6 passes that is not of 3.6 itself. Where directories
+        // are by uniqueid, those of users are by name all the same.
+        match self.release.since(v(3, 6, 0)) {
+            true => entry.name().stays_inside(),
+            false => Ok(()),
+        }
     }
 
     /// What 3.6 and later, which keep a name in a form of their own, would take for another mailbox or none.
     fn keeps_name(&self, entry: &Entry<'_>) -> Result<(), Refusal> {
         let mailbox = entry.mailbox();
-        let domain = &mailbox[..mailbox.len() - local_part(mailbox).len()];
-        // 3.0 makes such a domain of `CREATE user/bob@x@example.com`; 3.6.1 lists the mailbox, and asked for it looks
-        // for `user.bob@x` of example.com (seen).
-        if domain.contains(&b'@') {
-            let detail = format!("{} could not open it", self.release);
-            return Err(Refusal::with("domain with an @", detail));
-        }
         if let Some(mark) = memchr2(MARKS[0], MARKS[1], mailbox).map(|at| &mailbox[at]) {
             let detail = format!("{} keeps {} for the dots or the domain of a name", self.release, show(*mark));
             return Err(Refusal::with("name that the target takes for another", detail));
         }
         // It is no longer than the name that it stands in.
-        let userid = if mailbox.len() > MAX_USERID { userid_len(mailbox) } else { 0 };
+        let owner = || self.names.target.as_ref().and_then(|target| target.owner(entry.name()));
+        let userid = if mailbox.len() > MAX_USERID { owner().map_or(0, Owner::userid_len) } else { 0 };
         if userid > MAX_USERID {
             let detail = format!("{userid} bytes; the loader of {} dies of more than {MAX_USERID}", self.release);
             return Err(Refusal::with("userid too long", detail));
         }
-        if let Some(folded) = folded(mailbox, INTERNAL) {
-            let detail = format!("{} makes {} of it when it loads it", self.release, Name(&folded));
-            return Err(Refusal::with("name that the target takes for another", detail));
-        }
-        // Before, `mbx-check-paths` asks it, which every list for 3.6 passes that is not of 3.6 itself. Where directories
-        // are by uniqueid, those of users are by name all the same.
-        stays_inside(mailbox)
+        Ok(())
     }
 
     /// Whether a directory can be called as each component is.
@@ -259,9 +253,8 @@ impl Loader {
             false => MAX_COMPONENT,
         };
         if mailbox.len() > max_component {
-            let local = local_part(mailbox);
-            let domain = mailbox.len().saturating_sub(local.len() + 1);
-            let longest = local.split(|b| *b == b'.').map(<[u8]>::len).max().unwrap_or(0).max(domain);
+            let domain = entry.name().domain().map_or(0, <[u8]>::len);
+            let longest = entry.name().components().map(<[u8]>::len).max().unwrap_or(0).max(domain);
             if longest > max_component {
                 let detail = match max_component {
                     MAX_LOCKED => format!("{longest} bytes; {} cannot open those of more than 250", self.release),
@@ -372,28 +365,6 @@ fn show(byte: u8) -> String {
     }
 }
 
-/// Whether 3.0 and later would take a `DELETED` name's directory for another mailbox's: they read the last of three
-/// and more components as a hexadecimal stamp, and write it back as they read it (`facts/layout.md` 1b). 3.6 reads that
-/// of two, too, and knows no `DELETED` alone: asked for `DELETED.foo` it looks for `DELETED.F` (seen on 3.6.1).
-fn loses_its_stamp(mailbox: &[u8], any: bool) -> bool {
-    let local = local_part(mailbox);
-    if local.strip_prefix(b"DELETED").is_none_or(|rest| !matches!(rest.first(), None | Some(b'.'))) {
-        return false;
-    }
-    let components = local.split(|b| *b == b'.').count();
-    if components < if any { 1 } else { 3 } {
-        return false;
-    }
-    if components == 1 {
-        return true;
-    }
-    let stamp = local.rsplit(|b| *b == b'.').next().unwrap_or_default();
-    let canonical = (1..=8).contains(&stamp.len())
-        && stamp[0] != b'0'
-        && stamp.iter().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F'));
-    !canonical
-}
-
 /// What of a JSON entry no line of text can hold.
 fn holds_in_a_line(entry: &Entry<'_>) -> Result<(), Refusal> {
     let breaks = |bytes: &[u8], also: &[u8]| bytes.iter().any(|b| matches!(b, 0 | b'\n' | b'\r') || also.contains(b));
@@ -402,20 +373,5 @@ fn holds_in_a_line(entry: &Entry<'_>) -> Result<(), Refusal> {
     match parts.into_iter().find(|(part, also)| breaks(part, also)) {
         Some((part, _)) => Err(Refusal::with("entry that no line of text can hold", Name(part))),
         None => Ok(()),
-    }
-}
-
-/// How long the userid is whose mailbox this is, or was before it was deleted; 0 if it is nobody's.
-fn userid_len(mailbox: &[u8]) -> usize {
-    let local = local_part(mailbox);
-    let mut parts = local.split(|b| *b == b'.');
-    let mut first = parts.next();
-    if first == Some(b"DELETED") {
-        first = parts.next();
-    }
-    match (first, parts.next()) {
-        // `!` stands for the `@` of the userid.
-        (Some(b"user"), Some(user)) => user.len() + mailbox.len() - local.len(),
-        _ => 0,
     }
 }

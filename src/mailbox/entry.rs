@@ -1,7 +1,7 @@
 //! One entry of a mailbox list: slices of the bytes it came from.
 
 use crate::mailbox::mbtype::Mbtype;
-use crate::mailbox::name::local_part;
+use crate::mailbox::name::MailboxName;
 use crate::mailbox::partition;
 use crate::mailbox::rejection::At;
 use crate::release::Dialect;
@@ -251,12 +251,12 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// Whether the name lies in the namespace of deleted mailboxes: `DELETED.` first, behind the domain if there is
-    /// one.
-    pub fn is_deleted_name(&self) -> bool {
-        local_part(self.mailbox()).starts_with(b"DELETED.")
+    /// The mailbox's internal name, to be taken apart.
+    pub fn name(&self) -> MailboxName<'a> {
+        MailboxName::new(self.mailbox())
     }
 }
+
 /// Whether an entry's directory is by name, as all are up to 3.5.
 pub fn is_by_name(entry: &Entry<'_>) -> bool {
     !entry.dialect.tells_directory() || entry.mbtype().is_some_and(|mbtype| mbtype.has(Mbtype::LEGACY))

@@ -3,6 +3,7 @@
 //! What the server would die of is an error with file and line.
 
 use crate::list::error::Stop;
+use crate::mailbox::name::{NameOptions, Namespace};
 use crate::mailbox::text::Name;
 use crate::release::{Release, Version, v};
 use std::collections::{HashMap, HashSet};
@@ -134,6 +135,19 @@ impl Conf {
         let own = [SERVICE.as_bytes(), option].concat();
         let own = self.options.get(&own).filter(|_| self.grammar.services);
         own.or_else(|| self.options.get(option)).map(Vec::as_slice)
+    }
+
+    /// What a server of `release` with this configuration reads in names.
+    pub fn namespace(&self, release: Option<&Release>) -> Result<Namespace, Stop> {
+        // An enumeration, with the words of a switch for its ends; userid and on mean the same here.
+        let virtdomains = self.get("virtdomains") == Some(b"userid") || self.switch("virtdomains")?;
+        let options = NameOptions {
+            virtdomains,
+            defaultdomain: self.get("defaultdomain").map(<[u8]>::to_vec),
+            deletedprefix: self.get("deletedprefix").map(<[u8]>::to_vec),
+            keeps_case: self.get("username_tolower").is_some() && !self.switch("username_tolower")?,
+        };
+        Ok(Namespace::new(release, Some(options)))
     }
 
     /// A switch; servers from 2.2 on die of any word but these.

@@ -7,13 +7,12 @@
 use crate::list::error::Stop;
 use crate::mailbox::entry::is_by_name;
 use crate::mailbox::entry::{Entry, Member};
-use crate::mailbox::name::{INTERNAL, can_be_uniqueid, folded, local_part, stays_inside};
+use crate::mailbox::name::{MailboxName, Namespace, can_be_uniqueid};
 use crate::mailbox::rejection::Refusal;
 use crate::mailbox::text::Name;
 use crate::release::{Release, v};
 use crate::run::report::Report;
 use crate::spool::conf::Conf;
-use std::io::Write;
 
 /// How directories are spread over one-letter directories (`hashimapspool`, `fulldirhash`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,20 +50,14 @@ enum Sum {
 pub struct Layout {
     /// How it is hashed.
     pub hash: Hash,
-    /// Whether names may have domains (`virtdomains`); 3.0 and later split them off in any case.
-    pub virtdomains: bool,
-    /// `defaultdomain`, whose mailboxes have no domain directory from 3.0 on.
-    pub defaultdomain: Option<Vec<u8>>,
-    /// The hierarchy of deleted mailboxes (`deletedprefix`).
-    pub deletedprefix: Vec<u8>,
+    /// What the server reads in names.
+    pub names: Namespace,
     rule: Option<Rule>,
 }
 
 impl Layout {
     /// The layout that `conf` describes, of the spool of `release` if that is known.
     pub fn new(conf: &Conf, release: Option<&Release>) -> Result<Layout, Stop> {
-        // An enumeration, with the words of a switch for its ends; userid and on have one layout.
-        let virtdomains = conf.get("virtdomains") == Some(b"userid") || conf.switch("virtdomains")?;
         let hash = match (conf.switch("hashimapspool")?, conf.switch("fulldirhash")?) {
             (false, _) => Hash::None,
             (true, false) => Hash::Basic,
@@ -79,13 +72,7 @@ impl Layout {
                 Some(rule_of(release))
             }
         };
-        Ok(Layout {
-            hash,
-            virtdomains,
-            defaultdomain: conf.get("defaultdomain").map(<[u8]>::to_vec),
-            deletedprefix: conf.get("deletedprefix").unwrap_or(b"DELETED").to_vec(),
-            rule,
-        })
+        Ok(Layout { hash, names: conf.namespace(release)?, rule })
     }
 
     /// The same layout with another hash: for the question whether that one fits better.
@@ -98,7 +85,7 @@ impl Layout {
     /// Refused is a name whose directory would be outside the root or another mailbox's; trouble is a name whose
     /// directory hangs on a release that nobody told.
     pub fn path(&self, mailbox: &[u8], out: &mut Vec<u8>) -> Result<Result<(), Refusal>, Stop> {
-        if let Err(refusal) = stays_inside(mailbox) {
+        if let Err(refusal) = MailboxName::new(mailbox).stays_inside() {
             return Ok(Err(refusal));
         }
         out.clear();
@@ -151,7 +138,7 @@ impl Layout {
 
     fn write(&self, rule: Rule, mailbox: &[u8], out: &mut Vec<u8>) {
         match rule {
-            Rule::Strings { sum, domains } => self.write_string(mailbox, sum, domains && self.virtdomains, out),
+            Rule::Strings { sum, domains } => self.write_string(mailbox, sum, domains && self.names.virtdomains(), out),
             Rule::Names => self.write_name(mailbox, out),
         }
     }
@@ -159,9 +146,12 @@ impl Layout {
     /// `mailbox_hash_mbox` of 2.0 to 2.3, `mboxname_hash` of 2.4 and 2.5.
     fn write_string(&self, mailbox: &[u8], sum: Sum, domains: bool, out: &mut Vec<u8>) {
         let mut name = mailbox;
-        if domains && let Some(bang) = memchr::memchr(b'!', mailbox) {
-            self.write_domain(&mailbox[..bang], sum, out);
-            name = &mailbox[bang + 1..];
+        if domains {
+            let parts = MailboxName::new(mailbox);
+            if let Some(domain) = parts.domain() {
+                self.write_domain(domain, sum, out);
+                name = parts.local();
+            }
         }
         if self.hash != Hash::None {
             let hashed = match memchr::memchr(b'.', name) {
@@ -184,35 +174,25 @@ impl Layout {
 
     /// `mboxname_hash` of 3.0 and later, on what `mbname_from_intname` makes of the name.
     fn write_name(&self, mailbox: &[u8], out: &mut Vec<u8>) {
-        let local = local_part(mailbox);
-        if local.len() < mailbox.len() {
-            let domain = &mailbox[..mailbox.len() - local.len() - 1];
-            if domain != self.defaultdomain.as_deref().unwrap_or(INTERNAL) {
-                self.write_domain(domain, Sum::Usual, out);
+        let parts = self.names.read(MailboxName::new(mailbox));
+        if let Some(domain) = parts.domain {
+            self.write_domain(domain, Sum::Usual, out);
+        }
+        if self.hash != Hash::None {
+            let mut components = parts.components();
+            let first = components.next();
+            if let Some(hashed) = components.next().or(first) {
+                out.extend_from_slice(&[self.letter_of_decoded(hashed), b'/']);
             }
         }
-        let boxes = || local.split(|b| *b == b'.').filter(|part| !part.is_empty());
-        let stamped = boxes().count() > 2 && boxes().next() == Some(&self.deletedprefix);
-        let deleted = if stamped { boxes().next_back().map_or(0, hexadecimal) } else { 0 };
-        // The prefix and the stamp are taken off; a stamp of nothing is not put back, nor is its prefix.
-        let kept = boxes().count() - if stamped { 2 } else { 0 };
-        let own = || boxes().skip(usize::from(stamped)).take(kept);
-        let parts = || (deleted != 0).then_some(self.deletedprefix.as_slice()).into_iter().chain(own());
-        if self.hash != Hash::None
-            && let Some(hashed) = parts().nth(1).or(parts().next())
-        {
-            out.extend_from_slice(&[self.letter_of_decoded(hashed), b'/']);
-        }
-        for (i, part) in parts().enumerate() {
+        for (i, part) in parts.components().enumerate() {
             if i > 0 {
                 out.push(b'/');
             }
-            out.extend_from_slice(part);
+            // Only deletedprefix can have a dot of its own.
+            out.extend(part.iter().map(|b| if *b == b'.' { b'^' } else { *b }));
         }
-        if deleted != 0 {
-            // Writing to memory does not fail.
-            let _ = write!(out, "/{deleted:X}");
-        }
+        parts.write_stamp(b'/', out);
     }
 
     /// 3.0 and later decode a name before they hash it: `carol^smith` is `carol.smith`, and the sum stops at the dot.
@@ -255,15 +235,6 @@ fn rule_of(release: &Release) -> Rule {
     Rule::Strings { sum, domains: release.since(v(2, 2, 0)) }
 }
 
-/// C's `strtoul(text, 16)` as far as a stamp goes.
-fn hexadecimal(text: &[u8]) -> u32 {
-    let digits = text.strip_prefix(b"0x").or(text.strip_prefix(b"0X")).unwrap_or(text);
-    digits
-        .iter()
-        .map_while(|b| char::from(*b).to_digit(16))
-        .fold(0_u32, |n, digit| n.wrapping_mul(16).wrapping_add(digit))
-}
-
 /// Where the release that will load a list looks for mailboxes, if that is not where they are.
 pub struct Ahead {
     release: Release,
@@ -276,7 +247,7 @@ impl Ahead {
     pub fn new(now: &Layout, conf: &Conf, to: Option<&Release>) -> Result<Option<Ahead>, Stop> {
         let (Some(release), Some(_)) = (to, now.rule) else { return Ok(None) };
         let layout = Layout::new(conf, Some(release))?;
-        let same = layout == *now && !release.since(v(3, 6, 0));
+        let same = layout.hash == now.hash && layout.rule == now.rule && layout.names.reads_as(&now.names);
         Ok((!same).then(|| Ahead { release: release.clone(), layout, path: Vec::new() }))
     }
 
@@ -291,28 +262,16 @@ impl Ahead {
         report.loss(entry.at, "the directory must move", detail, entry.mailbox());
         Ok(Some(&self.path))
     }
-
-    /// Why the release cannot have this mailbox at all: from 3.6 on the list itself knows it by the name that the default
-    /// domain of this configuration makes of it, which may be another mailbox's.
-    pub fn takes(&self, entry: &Entry<'_>) -> Result<(), Refusal> {
-        let domain = self.layout.defaultdomain.as_deref().unwrap_or(INTERNAL);
-        match folded(entry.mailbox(), domain).filter(|_| self.release.since(v(3, 6, 0))) {
-            None => Ok(()),
-            Some(name) => {
-                let (release, domain) = (&self.release, Name(domain));
-                let detail = format!("{release} makes {} of it: its defaultdomain is {domain}", Name(&name));
-                Err(Refusal::with("name that the target takes for another", detail))
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mailbox::name::NameOptions;
 
     fn layout(hash: Hash, rule: Option<Rule>) -> Layout {
-        Layout { hash, virtdomains: true, defaultdomain: None, deletedprefix: b"DELETED".to_vec(), rule }
+        let options = NameOptions { virtdomains: true, ..NameOptions::default() };
+        Layout { hash, names: Namespace::new(None, Some(options)), rule }
     }
 
     const OLD: Option<Rule> = Some(Rule::Strings { sum: Sum::Usual, domains: true });

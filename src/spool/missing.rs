@@ -4,7 +4,6 @@
 use crate::list::error::Stop;
 use crate::mailbox::entry::Entry;
 use crate::mailbox::entry::is_by_name;
-use crate::mailbox::name::local_part;
 use crate::mailbox::text::{Count, Name};
 use crate::release::Release;
 use crate::run::options::Limit;
@@ -225,13 +224,7 @@ impl Missing {
 
     /// Where the first of the mailboxes that are missing of a partition are instead.
     /// A place that cannot be looked at has none of them.
-    fn elsewhere(
-        &self,
-        name: &[u8],
-        partition: &Partition,
-        roster: &Roster,
-        layout: &Layout,
-    ) -> Result<String, Stop> {
+    fn elsewhere(&self, name: &[u8], partition: &Partition, roster: &Roster, layout: &Layout) -> Result<String, Stop> {
         let places = self.places(name, roster, layout);
         let count =
             |place: &Elsewhere<'_>| partition.samples.iter().filter(|sample| place.has(sample).is_some()).count();
@@ -312,6 +305,10 @@ impl Missing {
     }
 }
 
+fn has_domain(entry: &Entry<'_>) -> bool {
+    entry.name().domain().is_some()
+}
+
 /// A place where a mailbox may be that is not where the server would look.
 struct Elsewhere<'r> {
     layout: Layout,
@@ -339,10 +336,6 @@ impl Elsewhere<'_> {
         };
         self.roots.iter().map(|root| root.join(as_path(header))).find(|path| path.is_file())
     }
-}
-
-fn has_domain(entry: &Entry<'_>) -> bool {
-    local_part(entry.mailbox()).len() < entry.mailbox().len()
 }
 
 /// Whether a root has a directory that could hold mailboxes: `stage.`, `sync.` and `lost+found` cannot.

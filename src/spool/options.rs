@@ -1,6 +1,8 @@
 //! The options of the filters that look at the disk: which spool, and how it is laid out.
 
 use crate::list::error::Stop;
+use crate::list::seal::Releases;
+use crate::mailbox::name::{Namespace, Namespaces};
 use crate::release::Release;
 use crate::run::options::{Common, split_pair};
 use crate::spool::conf::Conf;
@@ -17,6 +19,46 @@ pub const KNOWN: &str = match FILES_ONLY {
     true => concat!(env!("CARGO_PKG_VERSION"), " (lists of Cyrus 1.6 to 3.13; static: users of /etc/passwd only)"),
     false => crate::run::options::KNOWN,
 };
+
+/// The imapd.conf of the two servers, for the filters that do not look at the disk.
+#[derive(Args, Debug, Default)]
+pub struct ConfOptions {
+    /// The imapd.conf of the server that will load the list
+    #[arg(short = 'C', long = "conf", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// The imapd.conf of the server that the list comes from, if it is another
+    #[arg(long, value_name = "FILE")]
+    pub spool_conf: Option<PathBuf>,
+}
+
+impl ConfOptions {
+    /// The files that it reads.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.config.iter().chain(&self.spool_conf)
+    }
+
+    /// What the two servers read in names.
+    pub fn names(&self, releases: &Releases) -> Result<Namespaces, Stop> {
+        let read = |path: &Option<PathBuf>, release: &Option<Release>| {
+            path.as_deref().map(|path| Conf::read(path, release.as_ref())).transpose()
+        };
+        let spool = read(&self.spool_conf, &releases.from)?;
+        namespaces(read(&self.config, &releases.to)?.as_ref(), spool.as_ref(), releases)
+    }
+}
+
+/// What the two servers read in names: the target as `conf` says, the source as `spool` says, else `conf`.
+fn namespaces(conf: Option<&Conf>, spool: Option<&Conf>, releases: &Releases) -> Result<Namespaces, Stop> {
+    let of = |conf: Option<&Conf>, release: Option<&Release>| match conf {
+        Some(conf) => conf.namespace(release),
+        None => Ok(Namespace::new(release, None)),
+    };
+    Ok(Namespaces {
+        source: of(spool.or(conf), releases.from.as_ref())?,
+        target: releases.to.as_ref().map(|to| of(conf, Some(to))).transpose()?,
+    })
+}
 
 /// How the spool at hand is laid out.
 #[derive(Args, Debug, Default)]
@@ -96,6 +138,13 @@ impl SpoolOptions {
     pub fn included(&self, conf: &Conf) -> Vec<PathBuf> {
         let spool = self.spool_conf.as_ref().and_then(|path| Conf::read(path, self.spool_release.as_ref()).ok());
         conf.files().iter().chain(spool.iter().flat_map(Conf::files)).cloned().collect()
+    }
+
+    /// What the two servers read in names; `conf` is that of -C. The defaults of the releases where no file was given.
+    pub fn names(&self, conf: &Conf, releases: &Releases) -> Result<Namespaces, Stop> {
+        let from = self.spool_release.as_ref().or(releases.from.as_ref());
+        let spool = self.spool_conf.as_deref().map(|path| Conf::read(path, from)).transpose()?;
+        namespaces(self.config.as_ref().map(|_| conf), spool.as_ref(), releases)
     }
 
     /// The layout, by the rules of --spool-release, else of the release that the list comes from; hashed as --spool-conf says,

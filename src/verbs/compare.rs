@@ -74,59 +74,6 @@ pub fn tell_duplicates(sorted: &Sorted, report: &mut Report) -> Result<(), Stop>
     Ok(())
 }
 
-/// Two names of which the target makes one would share one directory.
-pub fn tell_folded(sorted: &Sorted, folded: &Sorted, report: &mut Report) -> Result<(), Stop> {
-    let (mut names, mut folds) = (sorted.read()?, folded.read()?);
-    let mut name = names.advance()?;
-    let mut last: Vec<u8> = Vec::new();
-    while let Some(fold) = folds.advance()? {
-        let (target, own) = split_fold(fold);
-        while name.is_some_and(|record| kept(record).mailbox < target) {
-            name = names.advance()?;
-        }
-        let (before, other) = split_fold(&last);
-        let kind = "two names, one directory";
-        if name.map(kept).is_some_and(|there| there.mailbox == target && there.is_mailbox()) {
-            let names = (Name(own), Name(target));
-            report.finding(
-                kind,
-                format_args!("{kind}: the target takes {} for {}, which is in the list too", names.0, names.1),
-            );
-        } else if before == target {
-            let names = (Name(other), Name(own), Name(target));
-            report.finding(
-                kind,
-                format_args!("{kind}: the target takes both {} and {} for {}", names.0, names.1, names.2),
-            );
-        }
-        last.clear();
-        last.extend_from_slice(fold);
-    }
-    Ok(())
-}
-
-/// Two mailboxes with one uniqueid: 3.6 and later file what belongs to a mailbox under it, and the second takes it all.
-pub fn tell_shared(uniqueids: &Sorted, report: &mut Report) -> Result<(), Stop> {
-    let mut ids = uniqueids.read()?;
-    let mut last: Vec<u8> = Vec::new();
-    while let Some(record) = ids.advance()? {
-        let ((before, other), (id, own)) = (split_fold(&last), split_fold(record));
-        if before == id && other != own {
-            let kind = "two mailboxes, one uniqueid";
-            report.finding(kind, format_args!("{kind}: {} and {} both have {}", Name(other), Name(own), Name(id)));
-        }
-        last.clear();
-        last.extend_from_slice(record);
-    }
-    Ok(())
-}
-
-/// What a name is taken for, and the name itself.
-fn split_fold(record: &[u8]) -> (&[u8], &[u8]) {
-    let at = memchr::memchr(0, record).unwrap_or(record.len());
-    (&record[..at], record.get(at + 1..).unwrap_or_default())
-}
-
 /// The reason for reading another list.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {

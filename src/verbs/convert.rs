@@ -12,6 +12,7 @@ use crate::mailbox::acl::{Known, Reader, Rights};
 use crate::mailbox::entry::{Entry, Kind, Member, Span, is_by_name};
 use crate::mailbox::jmap_id;
 use crate::mailbox::mbtype::Mbtype;
+use crate::mailbox::name::Namespaces;
 use crate::mailbox::partition;
 use crate::mailbox::rejection::Refusal;
 use crate::mailbox::text::Name;
@@ -98,8 +99,8 @@ pub struct Converter {
 }
 
 impl Converter {
-    /// From the list of `told.from`, if that is known, in `dialect`, to `to`.
-    pub fn new(told: &Releases, dialect: Dialect, to: &Release) -> Converter {
+    /// From the list of `told.from`, if that is known, in `dialect`, to `to`, which reads names as the target of `names`.
+    pub fn new(told: &Releases, names: &Namespaces, dialect: Dialect, to: &Release) -> Converter {
         let from = told.from.as_ref();
         // deleteright is not in the dump; its default is c everywhere.
         let reader = |era| Reader::new(era, b'c');
@@ -114,7 +115,7 @@ impl Converter {
             from: from.cloned(),
             to: to.clone(),
             dialect: to.dialect(),
-            loader: Loader::new(to),
+            loader: Loader::new(to, names),
             readers: from_era.filter(|era| *era != to.era()).map(|era| (reader(era), reader(to.era()))),
             alike: Known::default(),
             united: Vec::new(),
@@ -125,8 +126,8 @@ impl Converter {
 
     /// For a list that was converted before and is to be loaded as it is. What rights meant is asked again only if the
     /// list is sealed: then it is known whether they were made explicit on the way.
-    pub fn for_loading(told: &Releases, sealed: bool, to: &Release) -> Converter {
-        let converter = Converter::new(told, to.dialect(), to);
+    pub fn for_loading(told: &Releases, names: &Namespaces, sealed: bool, to: &Release) -> Converter {
+        let converter = Converter::new(told, names, to.dialect(), to);
         let readers = converter.readers.filter(|_| sealed || to.era() == Era::Rfc2086);
         Converter { readers, strict: true, ..converter }
     }

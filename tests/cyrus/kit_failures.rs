@@ -388,7 +388,7 @@ fn what_matters_is_not_hidden_behind_what_was_dropped() {
     ] {
         assert!(plan.contains(told), "{told}: {plan}");
     }
-    hosts.fails("rehearse", &["component of the name too long", "mailbox name too long", "201 DELETED dropped"]);
+    hosts.fails("rehearse", &["component of the name too long", "mailbox name too long", "201 deletedprefix dropped"]);
     hosts.set(&format!(
         "DUMP = cat {} && echo '!mbx-abort ctl_mboxlist: the disk is gone'\n",
         hosts.old.file("old.dump")

@@ -590,7 +590,7 @@ fn verbose_names_each_that_does_not_come_along() {
     for n in 0..30 {
         let (line, behind): (u32, u32) = (2 * n + 2, n + 61);
         assert!(
-            ran.err.contains(&format!("stdin:{line}: DELETED dropped: DELETED.user.b{n}.5F0A1B2C\n")),
+            ran.err.contains(&format!("stdin:{line}: deletedprefix dropped: DELETED.user.b{n}.5F0A1B2C\n")),
             "{}",
             ran.err
         );
@@ -609,7 +609,7 @@ fn verbose_names_each_that_does_not_come_along() {
 fn quiet_keeps_losses() {
     let list = b"user.a\tdefault\ta\tlrs\t\nDELETED.user.b.5F0A1B2C\tdefault\tb\tlrs\t\n";
     let ran = run("parse", &["-q", "--drop", "deletedprefix"], list).expect(0);
-    assert_eq!(ran.err, "mbx-parse: 2 in, 1 out, 1 DELETED dropped\n");
+    assert_eq!(ran.err, "mbx-parse: 2 in, 1 out, 1 deletedprefix dropped\n");
     assert_eq!(run("parse", &["-q"], list).expect(0).err, "");
 }
 

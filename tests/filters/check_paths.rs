@@ -1432,3 +1432,100 @@ fn a_series_of_releases_that_read_different_indexes_is_asked_for() {
     let options = ["-C", &sandbox.file("old.conf"), "--from", "2.2.13", "--to", "2.2"];
     run("check-paths", &options, &dump).expect(2).says("2.2 spans releases with different rules");
 }
+
+/// A sandbox with a spool of 2.4.22, its options, and what is in its configuration and one of its own.
+fn with_conf(add: &str) -> (Sandbox, String, Vec<u8>) {
+    let sandbox = Sandbox::of("2.4.22", "flat");
+    let conf = String::from_utf8(sandbox.read("old.conf")).unwrap() + add;
+    let conf = sandbox.write("new.conf", conf);
+    let dump = sandbox.read("old.dump");
+    (sandbox, conf, dump)
+}
+
+/// `user.zoe` and `TRASH.user.zoe.Sent`, both on disk: 3.6.1 would make one of them.
+#[test]
+fn a_deleted_name_without_a_stamp_is_refused_by_what_minus_c_says() {
+    let (sandbox, conf, _) = with_conf("deletedprefix: TRASH\n");
+    sandbox
+        .sh("cd spool/default && mkdir -p TRASH/user/zoe && cp -r user/alice user/zoe && cp -r user/alice TRASH/user/zoe/Sent")
+        .expect(0);
+    let line = |name: &str| format!("{name}\t0 default zoe\tlrs\t\n");
+    let text = line("user.zoe") + &line("TRASH.user.zoe.Sent");
+    let list = run("parse", &["--from", "2.4.22", "--to", "3.6.1"], text.as_bytes()).expect(0).out;
+    let options = ["--from", "2.4.22", "--to", "3.6.1", "-C", &conf];
+    let refused = "3.6.1 makes user.zoe of it: its deletedprefix is TRASH): TRASH.user.zoe.Sent";
+    run("check-paths", &[&options[..], &["--fill"]].concat(), &list).expect(1).says(refused);
+    run("check-paths", &[&options[..], &["-n"]].concat(), &list).expect(1).says(refused);
+    let report = sandbox.file("report.csv");
+    let ran =
+        run("check-paths", &[&options[..], &["-n", "--report", &report, "--reject", "/dev/null"]].concat(), &list);
+    ran.expect(1);
+    let report = String::from_utf8(sandbox.read("report.csv")).unwrap();
+    assert!(report.contains("/user/zoe,") && !report.contains("TRASH"), "{report}");
+    // With the default it is a mailbox of its own.
+    run("check-paths", &["--from", "2.4.22", "--to", "3.6.1", "-C", &sandbox.file("old.conf")], &list).expect(0);
+}
+
+/// A folder that was restored beside its original has its uniqueid: said by each who knows it, of the same list alike.
+#[test]
+fn a_restored_folder_with_the_uniqueid_of_the_original() {
+    let (sandbox, conf, dump) = with_conf("");
+    sandbox.sh("cp -r spool/default/user/alice/Sent spool/default/user/alice/Restored").expect(0);
+    let text = [&dump[..], b"user.alice.Restored\t0 default alice\tlrswipkxtecda\t\n"].concat();
+    let rejects = sandbox.file("rejects");
+    let parsed = run("parse", &["--from", "2.4.22", "--to", "3.6.1", "--reject", &rejects], &text).out;
+    let options = ["--from", "2.4.22", "--to", "3.6.1", "-C", &conf, "--fill"];
+    let pair = "two mailboxes, one uniqueid: user.alice.Restored and user.alice.Sent both have ";
+    let remedy = "take the line of user.alice.Restored, which is the copy, out of the dump before mbx-parse";
+    for jobs in ["1", "8"] {
+        let ran =
+            run("check-paths", &[&options[..], &["-j", jobs]].concat(), &parsed).expect(1).says(pair).says(remedy);
+        assert!(ran.out.ends_with(b"!mbx-abort mbx-check-paths: 1 mailboxes have the uniqueid of another\n"));
+    }
+    let filled = run("check-paths", &[&options[..], &["--no-drop"]].concat(), &parsed).expect(1).says(pair).out;
+    for (filter, options) in [
+        ("count-guard", &["--unique", "--to", "3.6.1"][..]),
+        ("parse", &["--summary", "--to", "3.6.1"]),
+        ("parse", &["-n", "--to", "3.6.1"]),
+        ("check-paths", &["-C", &conf, "--to", "3.6.1", "--from", "2.4.22"]),
+    ] {
+        let ran = run(filter, options, &filled).expect(1).says(pair).says(remedy);
+        let shown = String::from_utf8_lossy(&ran.out);
+        assert!(!shown.contains("Nothing would be refused"), "{shown}");
+        assert!(options[0] != "--summary" || shown.contains("1 mailboxes have the uniqueid of another"), "{shown}");
+    }
+    // Without the copy nothing is said.
+    let without = sandbox.sh("grep -v '^user.alice.Restored' old.dump").expect(0).out;
+    let parsed = run("parse", &["--from", "2.4.22", "--to", "3.6.1", "--reject", &rejects], &without).out;
+    let list = run("check-paths", &options, &parsed).expect(0).out;
+    run("count-guard", &["--unique", "--to", "3.6.1"], &list).expect(0);
+    // Of a deleted one and a live one the deleted one can go.
+    let entry = |name: &str| {
+        format!(
+            r#""{name}": {{"mbtype": "el", "partition": "default", "acl": {{}}, "uniqueid": "0123456789abcdef", "uidvalidity": "1", "createdmodseq": "1", "foldermodseq": "1"}}"#
+        )
+    };
+    let both = format!("{{\n{},\n{}\n}}\n", entry("user.a"), entry("DELETED.user.a.5ABCDEF0"));
+    let ran = run("count-guard", &["--unique", "--to", "3.6.1"], both.as_bytes()).expect(1);
+    ran.says("mbx-parse --drop deletedprefix leaves the deleted one out");
+    let one = run("parse", &["--drop", "deletedprefix"], both.as_bytes()).expect(0).out;
+    run("count-guard", &["--unique", "--to", "3.6.1"], &one).expect(0);
+}
+
+/// Without hashing the mailboxes of a domain are where those of a mailbox `domain` are.
+#[test]
+fn a_directory_of_two_mailboxes_is_found() {
+    let sandbox = Sandbox::empty();
+    let conf = sandbox.write("imapd.conf", format!("virtdomains: on\npartition-p: {}\n", sandbox.file("spool")));
+    sandbox.sh("mkdir -p spool/domain/x/user/bob && echo x >spool/domain/x/user/bob/cyrus.header").expect(0);
+    let list = b"domain.x.user.bob\t0 p a\tlrs\t\nx!user.bob\t0 p a\tlrs\t\n";
+    for from in ["2.4.22", "3.0.18"] {
+        run("check-paths", &["-C", &conf, "--from", from], list)
+            .expect(1)
+            .says("two mailboxes, one directory: domain.x.user.bob and x!user.bob are both domain/x/user/bob in partition p")
+            .says("1 mailboxes have the directory of another");
+        run("check-paths", &["-C", &conf, "--from", from, "--no-drop"], list).expect(1).writes(list);
+        run("check-paths", &["-C", &conf, "--from", from], &list[..b"domain.x.user.bob\t0 p a\tlrs\t\n".len()])
+            .expect(0);
+    }
+}

@@ -66,9 +66,9 @@ fn a_baseline_must_be_one() {
 #[test]
 fn two_names_that_the_target_folds_into_one() {
     let entry = |name: &str| format!("{name}\t0 default a\tlrs\t\n");
+    let list = |names: &[&str]| names.iter().map(|name| entry(name)).collect::<String>();
     let seal = |names: &[&str], to: &str| {
-        let list: String = names.iter().map(|name| entry(name)).collect();
-        run("parse", &["--seal", "--from", "2.4.22", "--to", to], list.as_bytes()).expect(0).out
+        run("parse", &["--seal", "--from", "2.4.22", "--to", to], list(names).as_bytes()).expect(0).out
     };
     for names in [
         &["user.ivy", "internal!user.ivy"][..],
@@ -76,15 +76,16 @@ fn two_names_that_the_target_folds_into_one() {
         &["user..ivy", "user.ivy."],
         &["internal!user.ivy", ".user.ivy"],
     ] {
-        guard(&["--sealed"], &seal(names, "3.0.18"))
-            .expect(1)
-            .says("two names, one directory: the target takes")
-            .says("for user.ivy");
+        for filter in ["parse", "count-guard"] {
+            run(filter, &["--to", "3.0.18"], list(names).as_bytes())
+                .expect(1)
+                .says("name that the target takes for another (3.0.18 makes user.ivy of it");
+        }
         guard(&["--sealed"], &seal(names, "2.4.22")).expect(0);
     }
     let tombstone = b"internal!user.x\t16 (null) \nuser.x\t0 default x\tlrs\t\n";
     guard(&["--unique", "--to", "3.0.18"], tombstone).expect(0);
-    guard(&["--sealed"], &seal(&["internal!user.ivy", "user.zoe", "a.b!user.x"], "3.0.18")).expect(0);
+    guard(&["--sealed"], &seal(&["user.ivy", "user.zoe", "a.b!user.ivy"], "3.0.18")).expect(0);
 }
 
 #[test]
@@ -270,4 +271,29 @@ fn a_guard_that_is_content_changes_nothing() {
     guard(&["--min", "1"], &sealed).expect(0).writes(&sealed);
     guard(&["--sealed", "--min", "1"], &sealed).expect(0).writes(&list());
     guard(&["--to", "2.3.7", "--", "cat"], &sealed).expect(0).writes(&list());
+}
+
+/// The guard asks again, with the configuration of the server that loads.
+#[test]
+fn names_under_the_targets_imapd_conf() {
+    let sandbox = Sandbox::empty();
+    let trash = sandbox.write("trash.conf", "deletedprefix: TRASH\n");
+    let text = b"user.zoe\t0 default zoe\tlrs\t\nTRASH.user.zoe.Sent\t0 default zoe\tlrs\t\n";
+    let entry = |name: &str, id: &str| {
+        format!(
+            r#""{name}": {{"mbtype": "el", "partition": "default", "acl": {{}}, "uniqueid": "{id}", "uidvalidity": "1", "createdmodseq": "1", "foldermodseq": "1"}}"#
+        )
+    };
+    let json = format!("{{\n{},\n{}\n}}\n", entry("user.zoe", "id1"), entry("TRASH.user.zoe.Sent", "id2"));
+    let refused = "makes user.zoe of it: its deletedprefix is TRASH): TRASH.user.zoe.Sent";
+    guard(&["--to", "3.6.1", "-C", &trash], json.as_bytes()).expect(1).says(refused);
+    guard(&["--to", "3.6.1"], json.as_bytes()).expect(0).says("looks like one of deleted mailboxes");
+    guard(&["--to", "3.4.9", "-C", &trash], text).expect(1).says(refused);
+    let domain = sandbox.write("domain.conf", "virtdomains: userid\ndefaultdomain: example.com\n");
+    let list = b"user.x\t0 default x\tlrs\t\nexample.com!user.x\t0 default x\tlrs\t\n";
+    for to in ["3.0.18", "3.2.6", "3.4.9"] {
+        let told = format!("({to} makes user.x of it: its defaultdomain is example.com): example.com!user.x");
+        guard(&["--to", to, "--unique", "-C", &domain], list).expect(1).says(&told);
+    }
+    guard(&["-C", &domain], list).expect(2).says("-C: --to RELEASE is wanted");
 }

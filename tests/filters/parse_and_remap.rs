@@ -104,7 +104,7 @@ fn kinds_are_dropped_and_counted() {
         b"DELETED.user.a.5F0A1B2C\t0 1 x\tl\t\nd!DELETED.user.a.5F0A1B2C\t0 1 x\tl\t\nuser.DELETED\t0 1 x\tl\t\n\
         user.b\t16 (null) \nuser.c\t256 (null) \nuser.d\t1 be!0 x\tl\t\nuser.e\t2 1 x\tl\t\n";
     let ran = run("parse", &["--drop", "tombstone,intermediate,remote,deletedprefix,reserve"], list).expect(0);
-    ran.says("7 in, 1 out, 2 DELETED dropped, 1 tombstones dropped, 1 intermediates dropped, 1 remote dropped, 1 reserved dropped")
+    ran.says("7 in, 1 out, 2 deletedprefix dropped, 1 tombstones dropped, 1 intermediates dropped, 1 remote dropped, 1 reserved dropped")
         .writes(b"user.DELETED\t0 1 x\tl\t\n");
     run("parse", &["--drop", "email"], list).expect(2);
 }
@@ -279,4 +279,92 @@ fn a_spool_that_the_target_may_not_read_is_remarked() {
         .says("Run `reconstruct -V 6` on a server of 2.5 or later");
     let ran = run("parse", &["--from", "2.2.13", "--to", "3.6.1"], b"user.a\tp\ta\tlrs\t\n").expect(0);
     assert!(!ran.err.contains("a spool of"), "{}", ran.tell());
+}
+
+/// 3.6.1 keeps `TRASH.user.zoe.Sent` as `user.zoe` if its deletedprefix is TRASH: zoe's INBOX is gone.
+#[test]
+fn deletedprefix_of_the_targets_imapd_conf_decides() {
+    let sandbox = Sandbox::empty();
+    let trash = sandbox.write("new.conf", "deletedprefix: TRASH\n");
+    let list = |top: &str| format!("user.zoe\t0 default zoe\tlrs\t\n{top}.user.zoe.Sent\t0 default zoe\tlrs\t\n");
+    let to = |options: &[&str], list: &str| {
+        run("parse", &[&["--from", "2.4.22", "--to", "3.6.1"], options].concat(), list.as_bytes())
+    };
+    to(&["-C", &trash], &list("TRASH")).expect(1).says(
+        "deleted name without a stamp (3.6.1 makes user.zoe of it: its deletedprefix is TRASH): TRASH.user.zoe.Sent",
+    );
+    // Also where the mailbox that it would be is not in the list.
+    to(&["-C", &trash], "TRASH.user.zoe.Sent\t0 default zoe\tlrs\t\n").expect(1).says("3.6.1 makes user.zoe of it");
+    to(&["-C", &trash], "TRASH.user.zoe.Sent.5ABCDEF0\t0 default zoe\tlrs\t\n").expect(0);
+    // An ordinary mailbox there, and not by default.
+    to(&["-C", &trash], &list("DELETED")).expect(0);
+    to(&[], &list("DELETED")).expect(1).says("its deletedprefix is DELETED by default; -C FILE if its imapd.conf says");
+    to(&[], &list("TRASH")).expect(0).says(
+        "a hierarchy that looks like one of deleted mailboxes, TRASH.user.zoe.Sent: deletedprefix of imapd.conf decides",
+    );
+    let said = to(&["-C", &trash], "user.zoe\t0 default zoe\tlrs\t\n").expect(0).err;
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+/// What is left out and counted as deleted is so on the old server.
+#[test]
+fn deletedprefix_of_the_old_imapd_conf_decides_what_is_dropped() {
+    let sandbox = Sandbox::empty();
+    let (trash, plain) =
+        (sandbox.write("old.conf", "deletedprefix: TRASH\n"), sandbox.write("new.conf", "altnamespace: no\n"));
+    let list = b"DELETED.a.5ABCDEF0\t0 p \nTRASH.user.a.5ABCDEF0\t0 p \nuser.a\t0 p a\tlrs\t\n";
+    let drop = |options: &[&str]| run("parse", &[&["--drop", "deletedprefix", "-v"], options].concat(), list).expect(0);
+    let by_default =
+        "DELETED.a.5ABCDEF0, count as deleted mailboxes, because deletedprefix is that by default: --spool-conf";
+    drop(&[]).says("1 deletedprefix dropped").says("deletedprefix dropped: DELETED.a.5ABCDEF0").says(by_default);
+    drop(&["--spool-conf", &trash])
+        .says("1 deletedprefix dropped")
+        .says("deletedprefix dropped: TRASH.user.a.5ABCDEF0");
+    // Without --spool-conf -C is that of both.
+    drop(&["-C", &trash]).says("deletedprefix dropped: TRASH.user.a.5ABCDEF0");
+    drop(&["-C", &trash, "--spool-conf", &plain]).says("deletedprefix dropped: DELETED.a.5ABCDEF0");
+    let both = ["--from", "2.4.22", "--to", "3.6.1", "-C", &plain, "--spool-conf", &trash];
+    // Live on the old server, and below deletedprefix of the new one: cyr_expire would remove it.
+    run("parse", &both, list).expect(1).says("mailbox that the target takes for a deleted one (cyr_expire of 3.6.1");
+    run("parse", &both, &list[b"DELETED.a.5ABCDEF0\t0 p \n".len()..])
+        .expect(0)
+        .says("TRASH.user.a.5ABCDEF0, are ordinary ones for 3.6.1")
+        .says("--drop deletedprefix leaves them out");
+    let shown = run("parse", &["--summary", "--spool-conf", &trash], list).expect(0);
+    assert!(String::from_utf8(shown.out).unwrap().contains("1  below TRASH (deletedprefix)\n"));
+    for bad in ["-C", "--spool-conf"] {
+        run("parse", &[bad, "/no/such/imapd.conf"], list).expect(2).says("/no/such/imapd.conf: No such file");
+    }
+}
+
+/// 3.0 to 3.5 keep both names, of one directory and one mailbox.
+#[test]
+fn the_default_domain_of_the_target_is_no_domain() {
+    let sandbox = Sandbox::empty();
+    let conf = sandbox.write("new.conf", "virtdomains: userid\ndefaultdomain: example.com\n");
+    let list = b"user.x\t0 default x\tlrs\t\nexample.com!user.x\t0 default x\tlrs\t\n";
+    for to in ["3.0.18", "3.2.6", "3.4.9", "3.6.1"] {
+        let refused = format!("({to} makes user.x of it: its defaultdomain is example.com): example.com!user.x");
+        run("parse", &["--from", "2.4.22", "--to", to, "-C", &conf], list).expect(1).says(&refused);
+        // Its twin need not be there.
+        let alone = &list[b"user.x\t0 default x\tlrs\t\n".len()..];
+        run("parse", &["--from", "2.4.22", "--to", to, "-C", &conf], alone).expect(1).says(&refused);
+        run("parse", &["--from", "2.4.22", "--to", to], list).expect(0).says(
+            "names with a domain, such as example.com!user.x: defaultdomain and virtdomains of the imapd.conf of",
+        );
+    }
+    // 2.2 to 2.5 have it apart, and no client can say it; without virtdomains ! is a letter.
+    run("parse", &["--to", "2.4.22", "-C", &conf], list).expect(1).says("2.4.22 makes user.x of it");
+    let off = sandbox.write("off.conf", "virtdomains: off\n");
+    run("parse", &["--to", "2.4.22", "-C", &off], list).expect(1).says("its virtdomains is off): example.com!user.x");
+    run("parse", &["--to", "2.4.22"], list).expect(0);
+}
+
+/// A dot of a domain is no component.
+#[test]
+fn only_takes_the_domain_for_one_thing() {
+    let sandbox = Sandbox::empty();
+    let only = sandbox.write("only", "example\nb!user\n");
+    let list = b"b!user.x\t0 p x\tlrs\t\nexample.com!user.x\t0 p x\tlrs\t\nexample.y\t0 p x\tlrs\t\n";
+    run("parse", &["--only", &only], list).expect(0).writes(b"b!user.x\t0 p x\tlrs\t\nexample.y\t0 p x\tlrs\t\n");
 }

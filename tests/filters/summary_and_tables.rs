@@ -88,7 +88,9 @@ fn what_would_go_wrong() {
         for line in [
             format!("Refused for {to}"),
             "1  mailbox name too long: 'shared.long490.".to_string(),
-            format!("1  DELETED name without a stamp: DELETED.foo ({to} takes"),
+            format!(
+                "1  deleted name without a stamp: DELETED.foo ({to} makes DELETED.F of it: its deletedprefix is DELETED by"
+            ),
             "1  identifier that breaks a cyrus.header: shared.acl.a10 ('\"q\"' has one of \" % \\, or 8 bits. It comes"
                 .to_string(),
             format!("3 of 103 entries would be refused for {to}: "),

@@ -16,6 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub const CTL_MBOXLIST: &str = "/usr/lib/cyrus/bin/ctl_mboxlist";
+pub const MBPATH: &str = "/usr/lib/cyrus/bin/mbpath";
 pub const MASTER: &str = "/usr/lib/cyrus/bin/master";
 pub const IMAPD: &str = "/usr/lib/cyrus/bin/imapd";
 pub const SASLPASSWD: &str = "/usr/sbin/saslpasswd2";

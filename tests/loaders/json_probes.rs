@@ -67,6 +67,9 @@ const REFUSED_ALL_THE_SAME: &[(&str, &str)] = &[
     // No server makes such a name, and the directories of its user are another's.
     ("user.a/b", "name with a slash"),
     ("slash escaped", "name with a slash"),
+    // No client can open it (`mbname_from_extname` of `imap/mboxname.c`).
+    ("name 'user'", "cannot open"),
+    ("name 'INBOX'", "cannot open"),
     // Two of a kind, of which the loader takes the last.
     ("same mailbox twice", "mailbox twice"),
     ("duplicate key inside the entry", "member twice"),

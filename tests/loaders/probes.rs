@@ -172,6 +172,13 @@ const REFUSED_ALL_THE_SAME: &[(&str, &str)] = &[
     ("two spaces after mbtype", "--from RELEASE"),
     ("name of 489 bytes", "component of the name too long"),
     ("name of 490 bytes", "component of the name too long"),
+    // 3.0 and later take these for another mailbox, or for none that a client can open (`imap/mboxname.c`; shown with
+    // mbpath of 3.6.1 by `differential/oracle.rs`).
+    ("name with / and ..", "takes for another"),
+    ("name with two dots", "takes for another"),
+    ("name ending in a dot", "takes for another"),
+    ("name INBOX", "cannot open"),
+    ("name user", "cannot open"),
     // ctl_cyrusdb -r deletes a reserved mailbox with its mail (facts/migration.md b).
     ("mbtype 2", "reserved mailbox"),
     ("mbtype 99", "reserved mailbox"),

@@ -17,7 +17,7 @@ use crate::list::{json, text};
 use crate::mailbox::acl;
 use crate::mailbox::entry::{Entry, Fields, Kind, Members, Span};
 use crate::mailbox::mbtype::Mbtype;
-use crate::mailbox::name::local_part;
+use crate::mailbox::name::MailboxName;
 use crate::mailbox::rejection::At;
 use crate::mailbox::text::Name;
 use crate::release::{Dialect, Release, v};
@@ -61,7 +61,6 @@ pub struct Orphans {
     fill: Option<Fill>,
     /// The first component of a user's mailboxes of a type.
     prefixes: [(Vec<u8>, Mbtype); 3],
-    deletedprefix: Vec<u8>,
     partitions: Vec<Partition>,
     /// Where each partition stands among them; two names of one root stand for the first.
     numbers: HashMap<Vec<u8>, u16>,
@@ -119,7 +118,6 @@ impl Orphans {
                 (prefix("addressbookprefix", "#addressbooks"), Mbtype::ADDRESSBOOK),
                 (prefix("davdriveprefix", "#drive"), Mbtype::COLLECTION),
             ],
-            deletedprefix: layout.deletedprefix.clone(),
             partitions: Vec::new(),
             numbers: HashMap::new(),
             walls: HashSet::new(),
@@ -399,14 +397,10 @@ impl Orphans {
 
     /// What kind of mailbox a name stands for, on the releases that have the kind.
     fn type_of(&self, name: &[u8]) -> Mbtype {
-        let local = local_part(name);
-        let deleted = local.strip_prefix(self.deletedprefix.as_slice()).and_then(|rest| rest.strip_prefix(b"."));
-        let local = deleted.unwrap_or(local);
-        let own = match local.strip_prefix(b"user.") {
-            Some(user) => user.splitn(2, |b| *b == b'.').nth(1).unwrap_or_default(),
-            None => local,
-        };
-        let first = own.split(|b| *b == b'.').next().unwrap_or_default();
+        let name = MailboxName::new(name);
+        let name = self.layout.names.undeleted(name).unwrap_or(name);
+        let own = name.owner().map_or(0, |_| 2);
+        let first = name.components().nth(own).unwrap_or_default();
         let found = self.prefixes.iter().find(|(prefix, _)| prefix == first).map(|(_, mbtype)| *mbtype);
         found.filter(|mbtype| mbtype.unknown_to(&self.release).is_none()).unwrap_or(Mbtype::EMAIL)
     }

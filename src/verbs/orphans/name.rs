@@ -1,7 +1,7 @@
 //! Whose directory is it?
 
 use crate::list::error::Stop;
-use crate::mailbox::name::{INTERNAL, can_be_uniqueid};
+use crate::mailbox::name::can_be_uniqueid;
 use crate::spool::layout::{Hash, Layout};
 
 /// The uniqueid of a directory `uuid/x/y/xy...`.
@@ -29,9 +29,9 @@ pub fn name_of(layout: &Layout, dir: &[u8]) -> Result<Option<Vec<u8>>, Stop> {
     });
     let plain = unhashed(dir).map(dotted);
     // What has a `!` of its own and no domain's directory is in the default domain.
-    let default = layout.defaultdomain.as_deref().unwrap_or(INTERNAL);
+    let default = layout.names.defaultdomain();
     let default = plain.as_ref().map(|name| [default, b"!", name].concat());
-    let guesses = if layout.virtdomains { [domain, plain] } else { [plain, domain] };
+    let guesses = if layout.names.virtdomains() { [domain, plain] } else { [plain, domain] };
     let mut path = Vec::new();
     for guess in guesses.into_iter().chain([default]).flatten() {
         if layout.path(&guess, &mut path)?.is_ok() && path == dir {

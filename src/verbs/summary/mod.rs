@@ -3,7 +3,7 @@
 mod people;
 mod tree;
 
-use people::{IN_ACL, INBOX, People, is_everybody, owner};
+use people::{IN_ACL, INBOX, People, is_everybody};
 use tree::Tree;
 
 use crate::list::counter::{Tally, Top};
@@ -13,8 +13,7 @@ use crate::mailbox::acl;
 use crate::mailbox::entry::is_by_name;
 use crate::mailbox::entry::{Entry, Kind, Member};
 use crate::mailbox::mbtype::Mbtype;
-use crate::mailbox::name::has_empty_component;
-use crate::mailbox::name::local_part;
+use crate::mailbox::name::Namespaces;
 use crate::mailbox::text::{Brief, Count, Groups, Name};
 use crate::release::{Dialect, Release};
 use crate::run::totals::Account;
@@ -65,6 +64,12 @@ pub struct Summary {
     pub to: Option<Release>,
     /// What that release cannot read of the spool, as far as the releases tell it.
     pub of_the_spool: Vec<String>,
+    /// What the two servers read in names.
+    pub names: Namespaces,
+    /// How many mailboxes have the uniqueid of another.
+    pub shared: u64,
+    /// What imapd.conf decides about names of the list, and was not given.
+    pub remarks: Vec<String>,
     entries: u64,
     dialect: Option<Dialect>,
     bytes: u64,
@@ -88,7 +93,7 @@ impl Summary {
         self.dialect = Some(entry.dialect);
         self.entries += 1;
         self.bytes += entry.bytes.len() as u64 + 1;
-        self.deleted += u64::from(entry.is_deleted_name());
+        self.deleted += u64::from(self.names.source.is_deleted(entry.name()));
         let mailbox = entry.mailbox();
         for (len, longest) in [(mailbox.len(), &mut self.longest_name), (entry.bytes.len() + 1, &mut self.longest_line)]
         {
@@ -115,20 +120,23 @@ impl Summary {
     }
 
     fn add_name(&mut self, entry: &Entry<'_>) -> Result<(), Stop> {
-        let (mailbox, local) = (entry.mailbox(), local_part(entry.mailbox()));
-        let domain = &mailbox[..mailbox.len() - local.len()];
-        let mut parts = local.split(|b| *b == b'.');
-        let top = parts.next().unwrap_or_default();
-        self.count(HIERARCHY, top)?;
-        if let Some(domain) = domain.strip_suffix(b"!") {
+        let (mailbox, name) = (entry.mailbox(), entry.name());
+        self.count(HIERARCHY, name.components().next().unwrap_or_default())?;
+        if let Some(domain) = name.domain() {
             self.count(DOMAIN, domain)?;
         }
         let tombstone = entry.kind() == Kind::Tombstone;
-        if let (b"user", Some(user), false) = (top, parts.next(), tombstone) {
-            self.count(USER, &mailbox[..domain.len() + b"user.".len() + user.len()])?;
-            if parts.next().is_none() {
+        if let (Some(owner), Some(inbox), false) = (name.owner(), name.inbox(), tombstone) {
+            self.count(USER, inbox)?;
+            if inbox == mailbox {
                 self.users += 1;
-                self.meet(user, domain.strip_suffix(b"!").unwrap_or_default(), INBOX)?;
+                self.meet(owner.user, owner.domain.unwrap_or_default(), INBOX)?;
+                if owner.user.iter().any(u8::is_ascii_uppercase) && !self.keeps_case() {
+                    self.odd(
+                        "INBOX of a userid with upper-case letters, which no login reaches under username_tolower",
+                        entry,
+                    );
+                }
             }
         }
         if !tombstone {
@@ -137,13 +145,18 @@ impl Summary {
             self.key.extend(mailbox.iter().map(|b| if *b == b'.' { 0 } else { *b }));
             self.counts.add_rare(&self.key)?;
         }
-        if has_empty_component(local) {
+        if name.has_empty_component() {
             self.odd("name with an empty component", entry);
         }
         if mailbox.iter().any(|b| !(b' '..=b'~').contains(b)) {
             self.odd("name with bytes that are not ASCII", entry);
         }
         Ok(())
+    }
+
+    /// Whether userids with upper-case letters log in where the list goes.
+    fn keeps_case(&self) -> bool {
+        self.names.target.as_ref().unwrap_or(&self.names.source).keeps_case()
     }
 
     /// A userid was met. It may have its domain behind an `@`, and `^` for each dot, as in names of mailboxes.
@@ -220,7 +233,7 @@ impl Summary {
 
     fn add_acl(&mut self, entry: &Entry<'_>) -> Result<(), Stop> {
         let acl = entry.acl();
-        let owner = owner(entry.mailbox());
+        let (owner, keeps_case) = (entry.name().owner(), self.keeps_case());
         let (mut owned, mut upper, mut breaks, mut nameless) = (false, false, false, false);
         for pair in acl::pairs(acl) {
             self.pairs += 1;
@@ -234,7 +247,7 @@ impl Summary {
             if !identifier.is_empty() && !is_everybody(identifier) {
                 self.meet(identifier, b"", IN_ACL)?;
             }
-            upper |= identifier.iter().any(u8::is_ascii_uppercase) && !identifier.starts_with(b"group:");
+            upper |= !keeps_case && identifier.iter().any(u8::is_ascii_uppercase) && !identifier.starts_with(b"group:");
             breaks |= identifier.iter().any(|b| matches!(b, b'"' | b'%' | b'\\' | 0x80..));
         }
         for (found, what) in [
@@ -275,7 +288,7 @@ impl Summary {
     ) -> Result<(), Stop> {
         let mut text = Vec::new();
         let mut tops = COUNTED.map(|_| Top::default());
-        let (mut tree, mut people) = (Tree::default(), People::default());
+        let (mut tree, mut people) = (Tree::new(self.names.source.deletedprefix()), People::default());
         let oddities = &mut self.oddities;
         std::mem::take(&mut self.counts).read(|key, count| match key.split_first() {
             Some((&NAME, name)) => tree.add(name, count, oddities),
@@ -313,7 +326,7 @@ impl Summary {
         }
         row(out, self.entries, "entries")?;
         row(out, self.users, "users with an INBOX")?;
-        row(out, self.deleted, "in the DELETED namespace")?;
+        row(out, self.deleted, &format!("below {} (deletedprefix)", Name(self.names.source.deletedprefix())))?;
         row(out, self.pairs, "identifiers in ACLs")?;
         row(out, self.negative, "of them negative")?;
         row(out, self.bytes, "bytes")?;
@@ -333,11 +346,15 @@ impl Summary {
         show(people.strangers, "Identifiers without an INBOX: administrators, or users who left?", false, out)?;
         write_groups("Worth a look", &self.oddities, out)?;
         if let Some(to) = self.to.take() {
-            self.write_verdict(&to, refused, noticed, account, out)
+            self.write_verdict(&to, refused, noticed, account, out)?;
         } else {
             write_groups("Refused", refused, out)?;
-            write_groups("To know", noticed, out)
+            write_groups("To know", noticed, out)?;
         }
+        if !self.remarks.is_empty() {
+            writeln!(out, "\nWhat imapd.conf decides")?;
+        }
+        self.remarks.iter().try_for_each(|remark| writeln!(out, "              {remark}"))
     }
 
     /// Partitions that stand out are often errors of typing.
@@ -373,7 +390,7 @@ impl Summary {
             writeln!(out, "\nNot in the list, but on the disk: {text}.")?;
         }
         if account.refused == 0 {
-            if account.ending.is_none() {
+            if account.ending.is_none() && self.shared == 0 {
                 writeln!(out, "\nNothing would be refused for {to}.")?;
             }
         } else {
@@ -385,11 +402,19 @@ impl Summary {
                 Count(account.read)
             )?;
         }
+        if self.shared > 0 {
+            writeln!(
+                out,
+                "\n{} mailboxes have the uniqueid of another: mbx-count-guard would hold the whole list back. The messages \
+                 of mbx-parse name them, and say what to do.",
+                Count(self.shared)
+            )?;
+        }
         if self.unfilled > 0 {
             writeln!(
                 out,
                 "{} mailboxes have no uniqueid yet, which {to} wants: mbx-check-paths --fill adds it on the new host, \
-                 before the load.",
+                 before the load, and names those that have the uniqueid of another.",
                 Count(self.unfilled)
             )?;
         }

@@ -1,6 +1,6 @@
 //! What stands in the list twice, or below something that is not there.
 
-use crate::mailbox::name::local_part;
+use crate::mailbox::name::MailboxName;
 use crate::mailbox::text::{Brief, Groups};
 
 /// Names in the order of their hierarchy: duplicates, and what lies below something that is not there.
@@ -11,9 +11,16 @@ pub struct Tree {
     there: Vec<usize>,
     /// The INBOX that was missed last.
     missed: Vec<u8>,
+    /// The first component of what was deleted.
+    deletedprefix: Vec<u8>,
 }
 
 impl Tree {
+    /// Of a list whose deleted mailboxes are below `deletedprefix`.
+    pub fn new(deletedprefix: &[u8]) -> Tree {
+        Tree { deletedprefix: deletedprefix.to_vec(), ..Tree::default() }
+    }
+
     /// One name with NUL for each dot, and how often it stands in the list.
     pub fn add(&mut self, name: &[u8], count: u64, oddities: &mut Groups) {
         let shown = |name: &[u8]| {
@@ -26,12 +33,12 @@ impl Tree {
         while self.there.last().is_some_and(|len| name.get(*len) != Some(&0) || name[..*len] != self.last[..*len]) {
             self.there.pop();
         }
-        let local = local_part(name);
+        let local = MailboxName::new(name).local();
         let root = name.len() - local.len();
         let top = local.split(|b| *b == 0).next().unwrap_or_default();
         let parent = memchr::memrchr(0, local).map(|at| root + at);
         // Nothing needs to be above the users, and what was deleted went without what is above it.
-        let below = parent.filter(|len| name[root..*len] != *b"user" && top != b"DELETED");
+        let below = parent.filter(|len| name[root..*len] != *b"user" && top != self.deletedprefix.as_slice());
         if let Some(parent) = below
             && self.there.last() != Some(&parent)
         {
@@ -60,7 +67,7 @@ mod tests {
     #[test]
     fn names_below_nothing() {
         let mut groups = Groups::default();
-        let mut tree = Tree::default();
+        let mut tree = Tree::new(b"DELETED");
         let mut names = [
             "user.bob",
             "user.bob",

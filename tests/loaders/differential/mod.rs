@@ -5,6 +5,7 @@
 //! installed; a failure under MBX_REQUIRE_CYRUS=1.
 
 mod entries;
+mod oracle;
 use crate::harness;
 use crate::harness::cyrus::{self, CTL_MBOXLIST};
 use crate::harness::{Said, Sandbox, lines, run, said};
@@ -257,7 +258,8 @@ const REFUSED_ALL_THE_SAME: &[(&str, &str)] = &[
     // What the server then makes of the mailbox.
     ("reserved mailbox", "ctl_cyrusdb -r deletes it with its mail (facts/migration.md b)"),
     ("name begins with $", "its record is taken for the server's own"),
-    ("DELETED name without a stamp", "its directory is another mailbox's (facts/layout.md 1b)"),
+    ("deleted name without a stamp", "its directory is another mailbox's (facts/layout.md 1b)"),
+    ("name that the target cannot open", "no client can say it"),
     ("domain with an @", "SELECT looks for another"),
     ("domain that is no directory", "its directory is outside the partition"),
     ("name with a slash", "its directory is another mailbox's"),
