@@ -25,6 +25,8 @@ ZSH     = $(SHARE)/zsh/site-functions
 FISH    = $(SHARE)/fish/vendor_completions.d
 DOC     = $(SHARE)/doc/mbxtools
 MIGRATE = $(wildcard examples/migrate/*)
+# Those of them that are run.
+SCRIPTS = $(filter %.sh %/compare,$(MIGRATE))
 
 # No path of the machine that builds is in what it builds, so that two builds are the same bytes. Panics have a place in
 # the source in them, of ours and of the crates.
@@ -76,7 +78,7 @@ endef
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	@for tool in mandoc shellcheck; do \
+	@for tool in mandoc shellcheck python3 pyflakes3; do \
 	    if ! command -v $$tool >/dev/null; then \
 	        echo "make check: $$tool is not installed, ITS CHECK IS SKIPPED" >&2; \
 	        test -z "$$MBX_REQUIRE_TOOLS" || exit 1; \
@@ -86,6 +88,10 @@ lint:
 	    found=$$(mandoc -Tlint -W warning $(MAN1) $(MAN5) $(MAN7) | grep -v 'outdated mandoc.db'); \
 	    test -z "$$found" || { echo "$$found"; exit 1; }; \
 	fi
+	@if command -v python3 >/dev/null; then \
+	    PYTHONPYCACHEPREFIX=$(abspath $(or $(CARGO_TARGET_DIR),target)/pycache) python3 -m py_compile examples/migrate/compare; \
+	fi
+	@if command -v pyflakes3 >/dev/null; then pyflakes3 examples/migrate/compare; fi
 	@if command -v shellcheck >/dev/null; then shellcheck examples/demo.sh examples/migrate/*.sh debian/build .ci/run; fi
 
 # There is no unsafe code here for a sanitizer to watch, and without one three times as many inputs are tried.
@@ -121,8 +127,8 @@ install: $(BUILT)
 	$(INSTALL) -m 0644 $(MAN5) $(DESTDIR)$(MANDIR)/man5
 	$(INSTALL) -m 0644 $(MAN7) $(DESTDIR)$(MANDIR)/man7
 	$(INSTALL) -m 0644 README.md NEWS.md $(DESTDIR)$(DOC)
-	$(INSTALL) -m 0644 $(filter-out %.sh,$(MIGRATE)) $(DESTDIR)$(DOC)/examples/migrate
-	$(INSTALL) -m 0755 $(filter %.sh,$(MIGRATE)) $(DESTDIR)$(DOC)/examples/migrate
+	$(INSTALL) -m 0644 $(filter-out $(SCRIPTS),$(MIGRATE)) $(DESTDIR)$(DOC)/examples/migrate
+	$(INSTALL) -m 0755 $(SCRIPTS) $(DESTDIR)$(DOC)/examples/migrate
 	set -e; for bin in $(BINS); do \
 	    $(TARGET)/$$bin --completions bash >$(DESTDIR)$(BASH)/$$bin; \
 	    $(TARGET)/$$bin --completions zsh >$(DESTDIR)$(ZSH)/_$$bin; \

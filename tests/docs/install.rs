@@ -49,6 +49,7 @@ fn what_is_installed_is_all_and_goes_again() {
             wanted.insert(match suffix {
                 "1" | "5" | "7" => format!("644 {to}/man{suffix}/{name}"),
                 "sh" => format!("755 {to}/{name}"),
+                _ if name == "compare" => format!("755 {to}/{name}"),
                 _ => format!("644 {to}/{name}"),
             });
         }

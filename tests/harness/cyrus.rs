@@ -113,6 +113,19 @@ impl Server {
         Server { master, port, log }
     }
 
+    /// Where it listens on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Waits until it greets.
+    pub fn greeting(&mut self) {
+        let mut stream = BufReader::new(self.connect());
+        let mut line = String::new();
+        stream.read_line(&mut line).unwrap();
+        assert!(line.starts_with("* OK "), "{line}");
+    }
+
     /// Logs the administrator in.
     pub fn log_in(&mut self) -> Session {
         self.log_in_as(&format!("{ADMIN}+dav"))
