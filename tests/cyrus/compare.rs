@@ -358,7 +358,7 @@ fn old_session(stream: TcpStream, asked: &Mutex<Vec<Vec<u8>>>) {
         line.truncate(line.len() - 2);
         let blank = line.iter().position(|b| *b == b' ').unwrap();
         let (tag, command) = (line[..blank].to_vec(), line[blank + 1..].to_vec());
-        let odd = [&inbox[..], b".", ODD].concat();
+        let odd = [inbox, b".", ODD].concat();
         let literal = [format!("{{{}}}\r\n", odd.len()).as_bytes(), &odd].concat();
         let is_odd = command.windows(ODD.len()).any(|part| part == ODD);
         let name = if is_odd { literal.clone() } else { inbox.to_vec() };
