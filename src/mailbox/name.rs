@@ -457,8 +457,8 @@ fn stamp(text: &[u8]) -> u64 {
         _ => (false, text),
     };
     let digits = text.strip_prefix(b"0x").or(text.strip_prefix(b"0X")).unwrap_or(text);
-    let digits = digits.iter().map_while(|b| char::from(*b).to_digit(16));
-    let number = digits.fold(Some(0_u64), |n, digit| n.and_then(|n| n.checked_mul(16)).map(|n| n + u64::from(digit)));
+    let mut digits = digits.iter().map_while(|b| char::from(*b).to_digit(16));
+    let number = digits.try_fold(0_u64, |n, digit| n.checked_mul(16).map(|n| n + u64::from(digit)));
     match number {
         Some(number) if negative => number.wrapping_neg(),
         Some(number) => number,

@@ -645,7 +645,8 @@ fn a_file_that_changes_while_it_is_read_is_no_list() {
     let object = |n: u64| format!("\"user.u{n:05}\": {{\"mbtype\": \"el\", \"partition\": \"1\", \"acl\": {{}}}}");
     let json = format!("{{\n{}\n}}\n", (0..100_000).map(object).collect::<Vec<_>>().join(",\n"));
     let sealed = run("parse", &["--seal"], text.as_bytes()).expect(0).out;
-    let changes: [(&str, fn(&std::path::Path, &[u8])); 3] = [
+    type Change = fn(&std::path::Path, &[u8]);
+    let changes: [(&str, Change); 3] = [
         ("cut at the end of a line", |path, bytes| {
             let far = bytes.len() / 4 * 3;
             let cut = far + bytes[far..].iter().position(|byte| *byte == b'\n').unwrap() + 1;
