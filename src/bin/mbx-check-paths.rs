@@ -362,10 +362,20 @@ impl Filter for Check {
         }
         // The reason is to stand last.
         report.flush_alike();
+        let directories = std::mem::take(&mut self.directories).report(report)?;
+        let uniqueids = match self.uniqueids.take() {
+            Some(uniqueids) => uniqueids.report(&self.names, report)?,
+            None => 0,
+        };
         let pairs = std::mem::take(&mut self.shared).judge(report)?;
         let to = self.readable.as_ref().map(|readable| readable.to().clone());
         self.tell_unreadable(report);
         self.missing.judge(&self.roster, self.layout.as_ref(), to.as_ref(), report)?;
+        for (shared, what) in [(directories, "directory"), (uniqueids, "uniqueid")] {
+            if shared > 0 && !self.no_drop {
+                return Err(Stop::Refused(format!("{} mailboxes have the {what} of another", Count(shared))));
+            }
+        }
         match (pairs, self.no_drop) {
             (0, _) => {}
             (_, true) => {
@@ -375,16 +385,6 @@ impl Filter for Check {
         }
         if let Some(orphans) = &mut self.orphans {
             orphans.end(report)?;
-        }
-        let directories = std::mem::take(&mut self.directories).report(report)?;
-        let uniqueids = match self.uniqueids.take() {
-            Some(uniqueids) => uniqueids.report(&self.names, report)?,
-            None => 0,
-        };
-        for (shared, what) in [(directories, "directory"), (uniqueids, "uniqueid")] {
-            if shared > 0 && !self.no_drop {
-                return Err(Stop::Refused(format!("{} mailboxes have the {what} of another", Count(shared))));
-            }
         }
         if self.missing.count() > ALIKE && self.missing_file.is_none() {
             report.remark("--missing FILE keeps the entries of all that are missing");

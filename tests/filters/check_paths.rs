@@ -477,12 +477,14 @@ fn an_included_configuration_is_not_written_over() {
         let spool_conf = ["-C", &plain, "--spool-conf", &conf];
         for options in [&["-C", &conf][..], &spool_conf] {
             let options = [options, &["--from", "2.2.13", option, &over]].concat();
-            run("check-paths", &options, &dump).expect(2).says("old.conf: is read or written here already");
+            run("check-paths", &options, &dump)
+                .expect(2)
+                .says("old.conf: this command already reads or writes that file");
             assert!(sandbox.read("old.conf") == kept, "{option}");
         }
     }
     let options = ["-C", &conf, "--from", "2.2.13", "--reject", &sandbox.file("old.conf")];
-    run("mkmeta", &options, &dump).expect(2).says("old.conf: is read or written here already");
+    run("mkmeta", &options, &dump).expect(2).says("old.conf: this command already reads or writes that file");
     assert!(sandbox.read("old.conf") == kept);
 }
 
