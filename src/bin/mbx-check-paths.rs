@@ -109,7 +109,7 @@ struct Check {
     ahead: Option<Ahead>,
     to_move: u64,
     missing: Missing,
-    /// What of the mailboxes that were found is one on disk.
+    /// Finds mailboxes that are one on disk.
     shared: Shared,
     missing_file: Option<SideList>,
     orphans_file: Option<SideList>,

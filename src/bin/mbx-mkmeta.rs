@@ -173,7 +173,7 @@ impl Filter for MkMeta {
                 self.make(entry.partition(), report)?;
             }
             Some(mover) => {
-                mover.tell(entry.at, mailbox, report);
+                mover.report_older(entry.at, mailbox, report);
                 self.waiting.push(entry.partition(), tail, mailbox)?;
             }
         }

@@ -62,9 +62,9 @@ impl Mount {
 fn unescaped(text: &[u8]) -> Vec<u8> {
     let mut path = Vec::with_capacity(text.len());
     let mut rest = text;
-    while let Some((&byte, behind)) = rest.split_first() {
-        rest = behind;
-        match behind.split_at_checked(3) {
+    while let Some((&byte, more)) = rest.split_first() {
+        rest = more;
+        match more.split_at_checked(3) {
             Some((digits, after)) if byte == b'\\' && digits.iter().all(|b| (b'0'..=b'7').contains(b)) => {
                 path.push(digits.iter().fold(0_u8, |n, b| n << 3 | (b - b'0')));
                 rest = after;
@@ -118,9 +118,9 @@ struct Root {
     option: Vec<u8>,
     path: PathBuf,
     location: Location,
-    /// Whether mailboxes have directories below it, and not users.
+    /// Set if mailboxes have directories below it. Below a search partition users have.
     has_mailboxes: bool,
-    /// Whether something is mounted below it.
+    /// Set if something is mounted below it.
     has_mounts: bool,
 }
 
@@ -237,25 +237,27 @@ impl Aliases {
 /// Finds the mailboxes of one list that are one on disk, by sorting.
 #[derive(Default)]
 pub struct Shared {
-    /// The length of what is known of a directory or file, that itself, what it is, and the mailbox.
+    /// Records: the length of the key, the key of a directory or file, its kind, and the mailbox.
     sorter: Sorter,
+    /// One record, reused.
+    record: Vec<u8>,
 }
 
-/// What a mailbox has.
+/// The kind of a directory in a record. Files have their number in [`MetaFile::ALL`].
 const DIRECTORY: u8 = u8::MAX;
 
 impl Shared {
-    /// The mailbox has this directory.
+    /// Records a directory of the mailbox.
     pub fn directory(&mut self, inode: Inode, mailbox: &[u8]) -> Result<(), Stop> {
         self.push(&of_inode(inode), DIRECTORY, mailbox)
     }
 
-    /// The mailbox has this directory, or will.
+    /// Records the place of a directory of the mailbox, which may not exist yet.
     pub fn place(&mut self, location: &Location, mailbox: &[u8]) -> Result<(), Stop> {
         self.push(&location.0, DIRECTORY, mailbox)
     }
 
-    /// The mailbox has this file.
+    /// Records a file of the mailbox.
     pub fn file(&mut self, file: MetaFile, inode: Inode, mailbox: &[u8]) -> Result<(), Stop> {
         let what = MetaFile::ALL.iter().position(|known| *known == file).unwrap_or_default();
         self.push(&of_inode(inode), what as u8, mailbox)
@@ -264,10 +266,14 @@ impl Shared {
     fn push(&mut self, key: &[u8], what: u8, mailbox: &[u8]) -> Result<(), Stop> {
         // No path is longer than PATH_MAX.
         let length = (key.len() as u16).to_be_bytes();
-        self.sorter.push(&[&length, key, &[what], mailbox].concat())
+        self.record.clear();
+        for part in [&length, key, &[what], mailbox] {
+            self.record.extend_from_slice(part);
+        }
+        self.sorter.push(&self.record)
     }
 
-    /// Names all that have one directory or file in common; the number of such pairs.
+    /// Reports all mailboxes that have a directory or file in common, and returns the number of such pairs.
     pub fn judge(self, report: &mut Report) -> Result<u64, Stop> {
         let sorted = self.sorter.sorted()?;
         let mut records = sorted.read()?;
@@ -314,7 +320,7 @@ pub fn one_on_disk(pairs: u64) -> String {
     }
 }
 
-/// What to do about mailboxes that are one on disk.
+/// The remedy for mailboxes that are one on disk.
 pub const ONE_ON_DISK: &str = "a link or a mount leads from one to the other, or the file is a hard link: give each its own, or \
                                take one out of the list; mbx-check-paths --report names the directories";
 

@@ -23,7 +23,7 @@ pub struct DirMaker {
     root: OwnedFd,
     /// The components of the last directory, and what stands there.
     levels: Vec<(Vec<u8>, Level)>,
-    /// How much of the last directory that was looked for is there, with the slash behind that.
+    /// The length of the part that exists of the directory that was looked for last, with the slash after it.
     reached: usize,
     rules: Rules,
     /// What a dry run told last, by hash: it must not tell the same again when a list comes back to a directory, and
@@ -115,9 +115,9 @@ impl DirMaker {
         }
     }
 
-    /// What the system says of `tail`, if it is there; nothing is made.
+    /// Returns the stat of `tail`, if it exists. Makes nothing.
     pub fn stat(&mut self, tail: &[u8]) -> Result<Option<Stat>, Stop> {
-        // What a dry run would have made is not there.
+        // A dry run has made nothing.
         let there = self.levels.iter().position(|(_, level)| matches!(level, Level::Missing));
         self.levels.truncate(there.unwrap_or(self.levels.len()));
         self.reached = tail.len();
@@ -145,7 +145,7 @@ impl DirMaker {
         Some((self.above()?, self.reached))
     }
 
-    /// Whether the server can use the directory `tail` that was found last: enter it, and write its files there.
+    /// Checks that the server can use the directory `tail` that was found last: enter it, and write its files there.
     pub fn is_usable(&mut self, tail: &[u8], stat: &Stat) -> Result<(), Stop> {
         let me = rustix::process::geteuid();
         if me.is_root() || (stat.st_uid == me.as_raw() && stat.st_mode & 0o300 == 0o300) {
@@ -228,7 +228,7 @@ impl DirMaker {
         std::mem::replace(slot, hash) != hash
     }
 
-    /// What the system says of one component below the last directory. A link or a file there is trouble.
+    /// Returns the stat of one component below the last directory, if it exists. A link or a file there is trouble.
     fn look(&self, part: &[u8], upto: &[u8]) -> Result<Option<Stat>, Stop> {
         let Some(parent) = self.above() else { return Ok(None) };
         match rustix::fs::statat(parent, part, AtFlags::SYMLINK_NOFOLLOW) {
@@ -350,8 +350,8 @@ impl Makers {
         roots.iter().try_fold(0, |made, root| Ok(made + self.below(root)?.make(tail, &mut told)?))
     }
 
-    /// Looks for `tail` below each of `roots`: whether the server can use it, and whether it is this mailbox's own. Nothing
-    /// is made. `shared` takes note of what may be another mailbox's, too.
+    /// Looks for `tail` below each of `roots`: the server must be able to use it, and it must be this mailbox's own. Makes
+    /// nothing. `shared` records directories that may be another mailbox's, too.
     pub fn look(
         &mut self,
         roots: &[PathBuf],
@@ -383,7 +383,7 @@ impl Makers {
             if let Err(refusal) = aliases.is_own(&location, tail, &path.join(as_path(tail))) {
                 return Ok(Err(refusal));
             }
-            // Of two that are missing, the one that is made first is there when the other is looked for.
+            // The first of two missing ones may exist when the second is looked for.
             if mounted {
                 shared.place(&location, mailbox)?;
             }

@@ -14,7 +14,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-/// What `--version` adds to the name and number: also which users a static binary knows.
+/// The text of `--version` after the name: the number, the lists, and in a static binary the users that it knows.
 pub const KNOWN: &str = match FILES_ONLY {
     true => concat!(env!("CARGO_PKG_VERSION"), " (lists of Cyrus 1.6 to 3.13; static: users of /etc/passwd only)"),
     false => crate::run::options::KNOWN,

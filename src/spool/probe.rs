@@ -43,7 +43,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Opens the roots of `partition`, as whoever looks. One that is not there is an unmounted disk.
+    /// Opens the roots of `partition`, as the user of the calling thread. One that is not there is an unmounted disk.
     pub fn open(roots: &Roots, partition: &[u8]) -> Result<Place, Stop> {
         let other = |path: &Path| match path == roots.of(MetaFile::Header) {
             true => Ok(None),
@@ -284,7 +284,7 @@ impl Looker {
             Seen::Broken(refusal) => return Ok(Found::Broken(refusal)),
             Seen::Nothing => return Ok(Found::Nothing),
         };
-        // Where headers are apart, the messages may still be another mailbox's.
+        // With headers apart, the messages may still be another mailbox's.
         let messages = match place.data.as_ref().filter(|_| moved) {
             Some(data) => directory(data, dir, &place.roots.data)?,
             None => None,
@@ -383,7 +383,7 @@ fn directory(root: &OwnedFd, dir: &[u8], shown: &Path) -> Result<Option<Inode>, 
     }
 }
 
-/// What a link says of itself.
+/// The message about a link without a target.
 const DANGLING: &str = "is a link that leads nowhere: is what it leads to mounted?";
 
 /// Whether who asks may read a file. The owner's own bits say it; of others the system is asked, which knows ACLs.

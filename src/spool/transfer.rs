@@ -260,8 +260,8 @@ impl Mover {
         Ok(Ok(()))
     }
 
-    /// Tells what of the mailbox that was looked at may be older than the rest.
-    pub fn tell(&self, at: At<'_>, mailbox: &[u8], report: &mut Report) {
+    /// Reports the files of the mailbox that was looked at that may be older than the rest.
+    pub fn report_older(&self, at: At<'_>, mailbox: &[u8], report: &mut Report) {
         if self.steps.contains(&Step::Replace) && !self.left.is_empty() {
             let detail = format_args!(" ({}): is it older than the other files?", self.left.join(", "));
             report.loss(at, "file that is no longer in the spool stays on the metapartition", detail, mailbox);

@@ -16,11 +16,11 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-/// Whether only `/etc/passwd` and `/etc/group` are known: a static binary cannot load the modules of the name service
+/// Set if only `/etc/passwd` and `/etc/group` are known: a static binary cannot load the modules of the name service
 /// (nsswitch.conf(5)) that know the users of LDAP or sssd.
 pub const FILES_ONLY: bool = cfg!(target_feature = "crt-static");
 
-/// What the message about an unknown user or group adds in a static binary.
+/// The place where a user or group was looked for, and the remedy in a static binary.
 fn known_here() -> &'static str {
     match FILES_ONLY {
         true => " in /etc/passwd and /etc/group: this static binary knows no users of LDAP or sssd, give the number",
@@ -93,7 +93,7 @@ fn find_group(group: &str) -> Result<Option<u32>, Stop> {
     Ok(named.or_else(|| number(group)))
 }
 
-/// What the name service said. That it cannot answer does not mean that there is no such name.
+/// The answer of the name service. An error does not mean that there is no such name.
 fn asked<T>(what: &str, name: &str, answer: nix::Result<Option<T>>) -> Result<Option<T>, Stop> {
     answer.map_err(|e| Stop::io(format_args!("{what} {}", Name(name.as_bytes())), &e.into()))
 }
@@ -178,8 +178,8 @@ pub struct Viewer {
 
 impl Viewer {
     /// The viewer for the server of `conf`: its `cyrus_user`, else the environment's `CYRUS_USER`, else `cyrus`, with
-    /// that user's own group, or with `cyrus_group` or `CYRUS_GROUP` (3.0 and later, `lib/util.c:become_cyrus`). Who is
-    /// not root looks as who he is.
+    /// that user's own group, or with `cyrus_group` or `CYRUS_GROUP` (3.0 and later, `lib/util.c:become_cyrus`). A
+    /// process that is not root looks as it is.
     pub fn of_server(conf: &Conf, report: &mut Report) -> Result<Viewer, Stop> {
         let user = match rustix::process::geteuid().is_root() {
             true => server_user(conf, report)?,
@@ -197,12 +197,12 @@ impl Viewer {
         self.user.as_ref()
     }
 
-    /// Looks once: only for `work` this thread, and no other, is the user.
+    /// Runs `work` as the user. Only this thread changes, and it is root again afterwards.
     pub fn look<T>(&self, work: impl FnOnce() -> Result<T, Stop>) -> Result<T, Stop> {
         let Some(user) = &self.user else { return work() };
         become_one(&user.groups, user.gid, user.uid).map_err(not_that_user)?;
         let found = work();
-        // A process that cannot be root again must not go on: what it makes would be another's.
+        // A process that cannot be root again must not go on: its new files would be the user's.
         rustix::thread::set_thread_res_uid(None::<Uid>, Uid::ROOT, None::<Uid>)
             .and_then(|()| rustix::thread::set_thread_res_gid(None::<Gid>, Gid::ROOT, None::<Gid>))
             .and_then(|()| rustix::thread::set_thread_groups(&self.own))
@@ -210,7 +210,7 @@ impl Viewer {
         found
     }
 
-    /// From here on this thread, and no other, is the user.
+    /// Makes this thread, and no other, the user from here on.
     pub fn look_for_good(&self) -> Result<(), Stop> {
         let Some(user) = &self.user else { return Ok(()) };
         become_one(&user.groups, user.gid, user.uid).map_err(not_that_user)
@@ -230,7 +230,7 @@ fn not_that_user(e: Errno) -> Stop {
 
 /// The user as whom the server runs; none if that is root, or is not known.
 fn server_user(conf: &Conf, report: &mut Report) -> Result<Option<User>, Stop> {
-    // Before, both were told when the server was built.
+    // Earlier releases have both compiled in.
     let option = |name: &str| conf.get(name).filter(|_| conf.is_since(v(3, 0, 0)));
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
     let set = option("cyrus_user").map(text);
@@ -244,7 +244,7 @@ fn server_user(conf: &Conf, report: &mut Report) -> Result<Option<User>, Stop> {
         Some(group) => Some(find_group(group)?.ok_or_else(|| trouble("cyrus_group", "group", group))?),
     };
     let account = match (Account::find(&name)?, number(&name), gid) {
-        // Of a user whom only numbers name, the groups are not known.
+        // The groups of a user without a name are not known.
         (None, Some(uid), Some(gid)) => Some(Account { name: name.clone(), uid, gid }),
         (account, ..) => account,
     };
@@ -267,14 +267,14 @@ fn server_user(conf: &Conf, report: &mut Report) -> Result<Option<User>, Stop> {
     Ok(Some(User { name: account.name, uid: Uid::from_raw(account.uid), gid: Gid::from_raw(gid), groups }))
 }
 
-/// What the system said of `path`. Where that is "Permission denied": the user whom it keeps out, which directory does,
-/// and what to do. It is to be asked as the same user.
+/// Returns the text of an error about `path`. For "Permission denied" it names the user, the directory that keeps the user
+/// out, and the remedy. The calling thread must still be that user.
 pub fn denied(error: Errno, path: &Path) -> String {
     let why = reason(&io::Error::from(error));
     if error != Errno::ACCESS {
         return why;
     }
-    // Of this thread.
+    // The uid of this thread.
     let uid = rustix::process::geteuid().as_raw();
     let mut text = format!("{why} for uid {uid}: the server could not open the mailbox");
     if let Some(barrier) = Barrier::before(path) {
@@ -347,7 +347,7 @@ fn names(path: &Path) -> VecDeque<OsString> {
     path.components().filter_map(name).collect()
 }
 
-/// Whether this thread's user has a right.
+/// Asks the system for a right of this thread's user.
 fn may(path: &Path, access: Access) -> Result<(), Errno> {
     rustix::fs::accessat(CWD, path, access, AtFlags::EACCESS)
 }

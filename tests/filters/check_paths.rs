@@ -790,7 +790,7 @@ fn root_looks_with_the_groups_of_the_server() {
     let ask = |conf: &str, status| {
         for jobs in ["1", "8"] {
             let asked = as_user("mbxcyrus", &["-C", conf, "--from", "2.2.13", "--jobs", jobs]);
-            let ran = harness::feed(harness::behind(&users, &asked), &dump).expect(status);
+            let ran = harness::feed(harness::in_mounts(&users, &asked), &dump).expect(status);
             if status == 2 {
                 ran.says("Permission denied for uid 64001")
                     .says(&format!("it cannot enter {} ", sandbox.file("private")));
@@ -824,7 +824,7 @@ fn root_looks_with_the_groups_of_the_server() {
         .says("spool/default/-dash (mode 0700");
     let unknown = sandbox.write("unknown.conf", text + "cyrus_group: mbxnosuch\n");
     let asked = as_user("mbxcyrus", &["-C", &unknown, "--from", "2.2.13"]);
-    harness::feed(harness::behind(&users, &asked), &dump).expect(2).says("cyrus_group: no such group: mbxnosuch");
+    harness::feed(harness::in_mounts(&users, &asked), &dump).expect(2).says("cyrus_group: no such group: mbxnosuch");
 }
 
 /// Users that no file of this host has: systemd's, as those of LDAP or sssd would be.
@@ -843,22 +843,22 @@ fn users_of_the_name_service_are_known() {
     );
     let mut getent = std::process::Command::new("getent");
     getent.args(["passwd", "mbxldap"]);
-    if harness::feed(harness::behind(&users, &getent), b"").status != 0 {
+    if harness::feed(harness::in_mounts(&users, &getent), b"").status != 0 {
         eprintln!("\n*** SKIPPED: there is no libnss_systemd here ***");
         return;
     }
     let asked = as_user("mbxldap", &["-C", &conf, "--from", "2.2.13"]);
     sandbox.sh("chown -R 64010:64011 private/spool").expect(0);
-    harness::feed(harness::behind(&users, &asked), &dump).expect(2).says("Permission denied for uid 64010");
+    harness::feed(harness::in_mounts(&users, &asked), &dump).expect(2).says("Permission denied for uid 64010");
     sandbox.sh("chgrp 64011 private; chmod 710 private").expect(0);
-    harness::feed(harness::behind(&users, &asked), &dump).expect(0).writes(&dump);
+    harness::feed(harness::in_mounts(&users, &asked), &dump).expect(0).writes(&dump);
     // And they may own directories.
     let (sandbox, dump, conf) = with_meta();
     sandbox.sh("chmod 755 .").expect(0);
     for owner in ["mbxldap", "64010", "mbxldap:", "mbxldap:mbxldap"] {
         sandbox.sh("rm -rf meta/*/*").expect(0);
         let made = command("mkmeta", &["-C", &conf, "--from", "2.2.13", "--owner", owner]);
-        harness::feed(harness::behind(&users, &made), &dump).expect(0).writes(&dump);
+        harness::feed(harness::in_mounts(&users, &made), &dump).expect(0).writes(&dump);
         let meta = std::fs::metadata(sandbox.path().join("meta/1/user/bob")).unwrap();
         assert_eq!((meta.uid(), meta.gid()), (64010, 64011), "{owner}");
     }

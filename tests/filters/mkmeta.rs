@@ -647,7 +647,7 @@ fn touches_nothing(night: &Night, list: &[u8], script: Option<&str>, status: i32
     for way in [&["--move", "-n"][..], &["--copy", "-n"], &["--move"], &["--copy"], &["--move", "--prefer", "spool"]] {
         let (conf, owner) = (night.sandbox.file("meta.conf"), owner());
         let asked = command("mkmeta", &[&["-C", &conf, "--from", "2.2.13", "--owner", &owner], way].concat());
-        let asked = if let Some(script) = script { harness::behind(script, &asked) } else { asked };
+        let asked = if let Some(script) = script { harness::in_mounts(script, &asked) } else { asked };
         let mut ran = harness::feed(asked, list).expect(status);
         for what in what {
             ran = ran.says(what);
@@ -742,7 +742,7 @@ fn a_mount_of_another_mailbox_is_refused() {
     // The one alone is on a disk of its own.
     let (conf, owner) = (night.sandbox.file("meta.conf"), owner());
     let asked = command("mkmeta", &["-C", &conf, "--from", "2.2.13", "--owner", &owner, "--copy"]);
-    harness::feed(harness::behind(&script, &asked), &zzz("1")).expect(0).says("3 files copied");
+    harness::feed(harness::in_mounts(&script, &asked), &zzz("1")).expect(0).says("3 files copied");
     assert!(night.meta.join("1/user/zzz/cyrus.index").is_file());
 }
 
@@ -760,7 +760,7 @@ fn two_mailboxes_have_no_metadata_directory_in_common() {
     let (conf, owner) = (night.sandbox.file("meta.conf"), owner());
     let plain = |script: &str, list: &[u8]| {
         let asked = command("mkmeta", &["-C", &conf, "--from", "2.2.13", "--owner", &owner]);
-        harness::feed(harness::behind(script, &asked), list)
+        harness::feed(harness::in_mounts(script, &asked), list)
     };
     // Of a mailbox that the list does not name; the directory itself, and one that is to be made below it.
     let script = format!("mount --bind {} {}", bob("frank").display(), bob("bob").display());
@@ -835,6 +835,21 @@ fn roots_inside_roots_keep_their_mailboxes_apart() {
     night.mkmeta(&["--move"]).expect(0);
     assert!(night.spool().join("2/user/bob/cyrus.header").is_file());
     assert!(night.spool().join("2/user/carol/cyrus.header").is_file());
+    // Two partitions with one directory, and with two metapartitions or with one: no name is in both.
+    for meta in ["1", "0"] {
+        let night = Night::new();
+        let expected = night.moved();
+        let conf = String::from_utf8(night.sandbox.read("meta.conf")).unwrap();
+        let (one, of_x) = (night.spool().join("1"), night.meta.join(meta));
+        let conf = format!("{conf}partition-x: {}\nmetapartition-x: {}\n", one.display(), of_x.display());
+        night.sandbox.write("meta.conf", conf);
+        let list = String::from_utf8_lossy(&night.list()).replace("user.bob\t1\t", "user.bob\tx\t").into_bytes();
+        night.mkmeta_of(&["--move"], &list).expect(0).says("309 files moved");
+        assert!(
+            of_x.join("user/bob/cyrus.header").is_file() && night.meta.join("1/user/bob/Sent/cyrus.header").is_file()
+        );
+        assert!(meta != "1" || night.now() == expected);
+    }
 }
 
 /// Directories on other disks are followed; but which of two mailboxes would it be whose files they are?
@@ -922,7 +937,7 @@ fn a_disk_that_takes_nothing_loses_nothing() {
         .collect();
     let ask = |script: &str, way: &[&str]| {
         let asked = command("mkmeta", &[&["-C", &conf, "--from", "2.2.13", "--owner", &owner()], way].concat());
-        harness::feed(harness::behind(script, &asked), &list)
+        harness::feed(harness::in_mounts(script, &asked), &list)
     };
     for (script, way, what) in [
         (read_only(&meta), &[][..], "Read-only file system"),

@@ -177,7 +177,7 @@ pub fn has_root(mounts: bool) -> bool {
 }
 
 /// The command in a mount namespace of its own, in which `script` was run before.
-pub fn behind(script: &str, command: &Command) -> Command {
+pub fn in_mounts(script: &str, command: &Command) -> Command {
     let mut wrapped = Command::new("unshare");
     wrapped.args(["-m", "sh", "-ec", &format!("{script}\nexec \"$@\""), "sh"]);
     wrapped.arg(command.get_program()).args(command.get_args());
