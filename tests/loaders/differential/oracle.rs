@@ -406,6 +406,7 @@ fn the_real_mbpath_finds_each_mailbox_where_the_filters_say() {
     let first: Vec<_> = different.iter().take(40).map(String::as_str).collect();
     assert!(different.is_empty(), "{} are different\n{}", different.len(), first.join("\n"));
     assert_eq!(tried, names * configs);
+    assert_eq!(tried, equal + refused + skipped);
     assert!(equal > tried / 4 && refused > tried / 20, "{equal} {refused}");
 }
 
