@@ -25,7 +25,7 @@ use mbxtools::spool::probe::{Ask, Asker, Found, Place, Table};
 use mbxtools::spool::readable::Readable;
 use mbxtools::spool::user::Viewer;
 use mbxtools::verbs::orphans::Orphans;
-use mbxtools::verbs::shared::{Directories, Uniqueids};
+use mbxtools::verbs::uniqueids::Uniqueids;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -104,7 +104,6 @@ struct Check {
     doubts: Doubts,
     /// The uniqueids of a list for 3.6 or later, with those that --fill adds.
     uniqueids: Option<Uniqueids>,
-    directories: Directories,
     /// Where the release that loads the list will look, if that is not the same.
     ahead: Option<Ahead>,
     to_move: u64,
@@ -296,7 +295,6 @@ impl Filter for Check {
         if let Err(refusal) = self.names.keeps(entry.mailbox()) {
             return Ok(Verdict::Refuse(refusal));
         }
-        self.directories.add(entry, &self.dir)?;
         if self.dry_run {
             return self.foretell(entry, report);
         }
@@ -362,8 +360,7 @@ impl Filter for Check {
         }
         // The reason is to stand last.
         report.flush_alike();
-        let directories = std::mem::take(&mut self.directories).report(report)?;
-        let uniqueids = match self.uniqueids.take() {
+        let one_id = match self.uniqueids.take() {
             Some(uniqueids) => uniqueids.report(&self.names, report)?,
             None => 0,
         };
@@ -371,10 +368,8 @@ impl Filter for Check {
         let to = self.readable.as_ref().map(|readable| readable.to().clone());
         self.tell_unreadable(report);
         self.missing.judge(&self.roster, self.layout.as_ref(), to.as_ref(), report)?;
-        for (shared, what) in [(directories, "directory"), (uniqueids, "uniqueid")] {
-            if shared > 0 && !self.no_drop {
-                return Err(Stop::Refused(format!("{} mailboxes have the {what} of another", Count(shared))));
-            }
+        if one_id > 0 && !self.no_drop {
+            return Err(Stop::Refused(format!("{} mailboxes have the uniqueid of another", Count(one_id))));
         }
         match (pairs, self.no_drop) {
             (0, _) => {}
@@ -426,7 +421,6 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
         names: Namespaces::default(),
         doubts: Doubts::default(),
         uniqueids: None,
-        directories: Directories::default(),
         ahead: None,
         to_move: 0,
         missing: Missing::new(viewer.clone(), options.max_missing, options.no_drop, options.spool.spool_conf.is_some()),

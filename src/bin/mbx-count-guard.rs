@@ -20,7 +20,7 @@ use mbxtools::run::totals::Account;
 use mbxtools::spool::options::ConfOptions;
 use mbxtools::verbs::compare::{Field, Purpose, Words, collect, compare, fields, tell_duplicates};
 use mbxtools::verbs::convert::{Converted, Converter};
-use mbxtools::verbs::shared::Uniqueids;
+use mbxtools::verbs::uniqueids::Uniqueids;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Seek, Write};

@@ -3,6 +3,6 @@
 pub mod compare;
 pub mod convert;
 pub mod orphans;
-pub mod shared;
 pub mod summary;
 pub mod table;
+pub mod uniqueids;

@@ -1513,21 +1513,3 @@ fn a_restored_folder_with_the_uniqueid_of_the_original() {
     let one = run("parse", &["--drop", "deletedprefix"], both.as_bytes()).expect(0).out;
     run("count-guard", &["--unique", "--to", "3.6.1"], &one).expect(0);
 }
-
-/// Without hashing the mailboxes of a domain are where those of a mailbox `domain` are.
-#[test]
-fn a_directory_of_two_mailboxes_is_found() {
-    let sandbox = Sandbox::empty();
-    let conf = sandbox.write("imapd.conf", format!("virtdomains: on\npartition-p: {}\n", sandbox.file("spool")));
-    sandbox.sh("mkdir -p spool/domain/x/user/bob && echo x >spool/domain/x/user/bob/cyrus.header").expect(0);
-    let list = b"domain.x.user.bob\t0 p a\tlrs\t\nx!user.bob\t0 p a\tlrs\t\n";
-    for from in ["2.4.22", "3.0.18"] {
-        run("check-paths", &["-C", &conf, "--from", from], list)
-            .expect(1)
-            .says("two mailboxes, one directory: domain.x.user.bob and x!user.bob are both domain/x/user/bob in partition p")
-            .says("1 mailboxes have the directory of another");
-        run("check-paths", &["-C", &conf, "--from", from, "--no-drop"], list).expect(1).writes(list);
-        run("check-paths", &["-C", &conf, "--from", from], &list[..b"domain.x.user.bob\t0 p a\tlrs\t\n".len()])
-            .expect(0);
-    }
-}

@@ -338,9 +338,9 @@ impl Count {
         let mut dirs: HashMap<&str, &str> = HashMap::new();
         for name in passed {
             if let Some(other) = dirs.insert(&told[name], name) {
-                // Found, and the list goes no further.
-                if checked.err.contains("two mailboxes, one directory: ") && told[name].contains("/domain/") {
-                    self.refused += 1;
+                // Without hashing `x!user.bob` and `domain.x.user.bob` share one, which the filters see on disk.
+                if told[name].contains("/spool/domain/") {
+                    self.skipped += 1;
                     continue;
                 }
                 self.different.push(format!("one directory for {name:?} and {other:?}: {} ({})", told[name], config()));
