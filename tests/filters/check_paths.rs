@@ -1390,7 +1390,9 @@ fn real_spools_by_every_target() {
                 assert_eq!(said == "yes", good, "{release} {variant} to {target}: {row:?}");
                 if good { opens += 1 } else { closed += 1 }
             }
-            assert_eq!(ran.status == 0, closed == 0, "{release} {variant} to {target}: {}", ran.tell());
+            // `DELETED.foo` of 2.2.13 is a name that 3.0 and later cannot open, whatever is on the disk.
+            let named = ran.err.contains("deleted name without a stamp");
+            assert_eq!(ran.status == 0, closed == 0 && !named, "{release} {variant} to {target}: {}", ran.tell());
             passed += opens;
             refused += closed;
             // As it was measured.
