@@ -186,6 +186,14 @@ impl Check {
         }
     }
 
+    /// Ends the files beside the list.
+    fn finish(&mut self) -> [Result<(), Stop>; 2] {
+        [
+            self.missing_file.take().map_or(Ok(()), |mut list| list.finish()),
+            self.table.take().map_or(Ok(()), |mut table| table.finish()),
+        ]
+    }
+
     /// A mailbox that is there: what does its entry lack?
     fn found(
         &mut self,
@@ -352,12 +360,8 @@ impl Filter for Check {
     }
 
     fn end(&mut self, _heading: &Heading, _account: &mut Account, report: &mut Report) -> Result<(), Stop> {
-        if let Some(list) = &mut self.missing_file {
-            list.finish()?;
-        }
-        if let Some(table) = &mut self.table {
-            table.finish()?;
-        }
+        let keeps = self.missing_file.is_some();
+        self.finish().into_iter().collect::<Result<(), Stop>>()?;
         // The reason is to stand last.
         report.flush_alike();
         let one_id = match self.uniqueids.take() {
@@ -381,7 +385,7 @@ impl Filter for Check {
         if let Some(orphans) = &mut self.orphans {
             orphans.end(report)?;
         }
-        if self.missing.count() > ALIKE && self.missing_file.is_none() {
+        if self.missing.count() > ALIKE && !keeps {
             report.remark("--missing FILE keeps the entries of all that are missing");
         }
         Ok(())
@@ -453,7 +457,7 @@ fn check(options: Options, report: &mut Report) -> Result<Account, Stop> {
     for remark in filter.doubts.remarks(&filter.names) {
         report.remark(remark);
     }
-    if let Some(Err(stop)) = filter.missing_file.as_mut().map(SideList::finish) {
+    for stop in filter.finish().into_iter().filter_map(Result::err) {
         report.stop(&stop);
     }
     Ok(account)

@@ -128,6 +128,11 @@ struct Remap {
 }
 
 impl Remap {
+    /// Ends the table of moves.
+    fn finish(&mut self) -> Result<(), Stop> {
+        self.moves.take().map_or(Ok(()), |mut moves| moves.flush().map_err(SideFile::failed))
+    }
+
     fn server(&mut self, entry: &Entry<'_>, changes: &mut Changes) {
         // Up to 2.4 a remote entry may be the server alone.
         let alone = entry.members.is_none() && entry.server().is_none() && entry.kind() == Kind::Remote;
@@ -200,10 +205,7 @@ impl Filter for Remap {
     fn end(&mut self, _heading: &Heading, _account: &mut Account, report: &mut Report) -> Result<(), Stop> {
         self.partitions.report_unused("partition", "partition that no entry has", report);
         self.servers.report_unused("server", "server that no entry has", report);
-        match &mut self.moves {
-            Some(moves) => moves.flush().map_err(SideFile::failed),
-            None => Ok(()),
-        }
+        self.finish()
     }
 
     fn notes(&self, account: &mut Account) {
@@ -268,5 +270,10 @@ fn remap(options: Options, report: &mut Report) -> Result<Account, Stop> {
         histories: 0,
         remote: 0,
     };
-    Ok(run(Run::between(&options.common, &options.rejects, &files, &mut side)?, &mut filter, report))
+    let account = run(Run::between(&options.common, &options.rejects, &files, &mut side)?, &mut filter, report);
+    // Of an aborted list, too.
+    if let Err(stop) = filter.finish() {
+        report.stop(&stop);
+    }
+    Ok(account)
 }
