@@ -31,8 +31,8 @@ take() {
         die "the old server's list was not printed: status $? of: $DUMP"
     mv "$W/old.dump.new" "$W/old.dump"
     # 1 also tells of refused entries; whether the list is whole stands at its end.
-    mbx-parse -v --from "$FROM" --to "$TO" ${DROP:+--drop "$DROP"} --seal --reject "$W/refused.by-release" \
-        "$W/old.dump" >"$W/old.list.new" 2>"$W/take.log" || true
+    mbx-parse -v --from "$FROM" --to "$TO" -C "$NEW_CONF" --spool-conf "$OLD_CONF" ${DROP:+--drop "$DROP"} --seal \
+        --reject "$W/refused.by-release" "$W/old.dump" >"$W/old.list.new" 2>"$W/take.log" || true
     case $(tail -n 1 "$W/old.list.new") in
     '!mbx-end '*) mv "$W/old.list.new" "$W/old.list" ;;
     *) { shown "$W/take.log"; tail -n 1 "$W/old.list.new"; } >&2; die "the old server's list is not whole, or not of $FROM: see above, and $W/old.dump" ;;
@@ -281,7 +281,7 @@ load_into() {
     if command -v eatmydata >/dev/null; then eat=eatmydata; fi
     $AS_CYRUS rm -f "$1"
     ctl="$AS_CYRUS $eat $(quoted "$CYRUS_BIN/ctl_mboxlist") -C $(quoted "$NEW_CONF") -f $(quoted "$1")"
-    mbx-count-guard --to "$TO" --min "$MIN" --verify "$ctl $(printing)" "$2" -- sh -c "exec $ctl -u"
+    mbx-count-guard --to "$TO" -C "$NEW_CONF" --min "$MIN" --verify "$ctl $(printing)" "$2" -- sh -c "exec $ctl -u"
 }
 
 # Into a database of its own; the server's is not touched.
@@ -470,7 +470,8 @@ plan() {
     mv "$W/copies.new" "$W/copies"
     apart
     printf '== The list of %s, and what %s makes of it\n' "$FROM" "$TO"
-    mbx-parse -q --from "$FROM" --to "$TO" ${DROP:+--drop "$DROP"} --summary "$W/old.dump" || test $? -eq 1
+    mbx-parse -q --from "$FROM" --to "$TO" -C "$NEW_CONF" --spool-conf "$OLD_CONF" ${DROP:+--drop "$DROP"} \
+        --summary "$W/old.dump" || test $? -eq 1
     printf '\n== The same by name: what is refused, what is left out, what there is to know\n'
     shown "$W/take.log"
     printf '\n== What is copied; what the old host does not have is removed from this one\n'
