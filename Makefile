@@ -2,6 +2,7 @@
 #   make, make demo, make test, make check, make bench, make install [PREFIX=/usr] [DESTDIR=...], make uninstall, make clean
 #   make vendor    the sources of all crates, so that everything else works without a network
 #   make deb       a Debian package in target/deb; make static   binaries that need no libc, in target/static
+#   make servers   Cyrus 3.2.6, 3.10.2 and 3.12 for the tests, in chroots in $MBX_SERVERS (/var/cache/mbxtools/servers)
 # And what a maintainer runs now and then: make torture, make oracle, make fuzz [MINUTES=10] [FUZZ="list path"].
 
 PREFIX  = /usr/local
@@ -74,6 +75,8 @@ rm -f $(SKIPPED); MBX_SKIPPED=$(SKIPPED) $(CARGO) test --locked --lib --test mai
     if test -s $(SKIPPED); then sort -u $(SKIPPED) >&2; fi; exit $$status
 endef
 
+SCRIPTS = examples/demo.sh examples/migrate/*.sh debian/build tests/harness/servers.sh .ci/run
+
 # The checks of format, lints, pages and scripts, as far as their tools are here.
 lint:
 	$(CARGO) fmt --check
@@ -92,7 +95,12 @@ lint:
 	    PYTHONPYCACHEPREFIX=$(abspath $(or $(CARGO_TARGET_DIR),target)/pycache) python3 -m py_compile examples/migrate/compare; \
 	fi
 	@if command -v pyflakes3 >/dev/null; then pyflakes3 examples/migrate/compare; fi
-	@if command -v shellcheck >/dev/null; then shellcheck examples/demo.sh examples/migrate/*.sh debian/build .ci/run; fi
+	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); fi
+
+# Debian's packages of Cyrus, each in a chroot; SERVERS names those that are wanted, else all.
+SERVERS =
+servers:
+	tests/harness/servers.sh $(SERVERS)
 
 # There is no unsafe code here for a sanitizer to watch, and without one three times as many inputs are tried.
 # Messages of the filters go nowhere (close_fd_mask); a finding shows its own when it is run again.
@@ -147,4 +155,4 @@ uninstall:
 clean:
 	$(CARGO) clean
 
-.PHONY: all fetch vendor static deb demo check test lint fuzz torture oracle bench install uninstall clean
+.PHONY: all fetch vendor static deb demo check test lint fuzz torture oracle bench install uninstall clean servers
