@@ -3,7 +3,7 @@
 #   make vendor    the sources of all crates, so that everything else works without a network
 #   make deb       a Debian package in target/deb; make static   binaries that need no libc, in target/static
 #   make servers   Cyrus 3.2.6, 3.10.2 and 3.12 for the tests, in chroots in $MBX_SERVERS (/var/cache/mbxtools/servers)
-# And what a maintainer runs now and then: make torture, make oracle, make fuzz [MINUTES=10] [FUZZ="list path"].
+# And what a maintainer runs now and then: make torture, make living, make oracle, make fuzz [MINUTES=10] [FUZZ="list path"].
 
 PREFIX  = /usr/local
 BINDIR  = $(PREFIX)/bin
@@ -102,6 +102,10 @@ SERVERS =
 servers:
 	tests/harness/servers.sh $(SERVERS)
 
+# Every list of the corpora on every server of make servers, half an hour; make check draws some.
+living:
+	MBX_LIVING=all $(CARGO) test --locked --test main cyrus::living -- --nocapture
+
 # There is no unsafe code here for a sanitizer to watch, and without one three times as many inputs are tried.
 # Messages of the filters go nowhere (close_fd_mask); a finding shows its own when it is run again.
 MINUTES = 1
@@ -155,4 +159,4 @@ uninstall:
 clean:
 	$(CARGO) clean
 
-.PHONY: all fetch vendor static deb demo check test lint fuzz torture oracle bench install uninstall clean servers
+.PHONY: all fetch vendor static deb demo check test lint fuzz torture oracle bench install uninstall clean servers living

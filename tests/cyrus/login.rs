@@ -5,10 +5,11 @@
 //! Skipped, loudly, where Cyrus is not installed; a failure under MBX_REQUIRE_CYRUS=1.
 
 use crate::harness;
-use crate::harness::cyrus::{self, Content, Reply, Server, Session, Value, open, quote};
-use crate::harness::{Sandbox, lines, read};
+use crate::harness::cyrus::{self, Server, Value, open, quote};
+use crate::harness::old::{REMOTE, TOMBSTONE, external, is_held, old_contents, old_list, rights};
+use crate::harness::{Sandbox, lines, told_to_move};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 #[test]
 fn every_mailbox_of_2_2_13_opens() {
@@ -89,7 +90,7 @@ fn night(sandbox: &Sandbox, release: &str, metadata: Metadata) -> Vec<(PathBuf, 
         assert_eq!(ran.err.contains(&format!(", {without} need none)")), without > 0, "{}", ran.tell());
     }
     let mut moved = Vec::new();
-    for (mailbox, here, there) in told_to_move(&ran.err) {
+    for [mailbox, _, here, there] in told_to_move(&ran.err, "3.6.1") {
         let partition = sandbox.path().join("spool").join(list[mailbox]["partition"].as_str().unwrap());
         let (here, there) = (partition.join(here), partition.join(there));
         // Those below another that was told have gone with it.
@@ -127,27 +128,6 @@ fn night(sandbox: &Sandbox, release: &str, metadata: Metadata) -> Vec<(PathBuf, 
         );
     }
     moved
-}
-
-/// What `mbx-check-paths` says of directories that the new server will look for elsewhere: mailbox, here, there.
-fn told_to_move(err: &str) -> Vec<(&str, &str, &str)> {
-    let told = err.lines().filter(|line| line.starts_with("mbx-check-paths: "));
-    let told = told.filter_map(|line| {
-        let (here, rest) = line
-            .split_once(": the directory must move (in partition ")?
-            .1
-            .split_once(", ")?
-            .1
-            .split_once(" is where it was; 3.6.1 looks for ")?;
-        let (there, mailbox) = rest.split_once("): ")?;
-        Some((mailbox, here, there))
-    });
-    let told: Vec<_> = told.collect();
-    // None has gone by in silence, for being one of too many alike.
-    let counted = format!("{} not where the new server will look", told.len());
-    assert_eq!(err.contains("not where"), !told.is_empty(), "{err}");
-    assert!(told.is_empty() || err.contains(&counted), "{err}");
-    told
 }
 
 /// Where the new server keeps the cyrus.* files.
@@ -219,7 +199,8 @@ fn what_was_seen_stays_seen_when_the_metadata_was_moved() {
     }
     let sandbox = Sandbox::of("2.2.13", "flat");
     let contents = old_contents(&sandbox, "2.2.13", "flat");
-    let (mailbox, content) = contents.iter().find(|(_, content)| content.flags.len() > 1).unwrap();
+    let (mailbox, content) = contents.iter().find(|(_, held)| held.content.flags.len() > 1).unwrap();
+    let content = &content.content;
     let uids: Vec<_> = content.flags.keys().copied().collect();
     cyrus::move_in(&sandbox);
     keep_metadata_apart(&sandbox);
@@ -248,7 +229,7 @@ fn what_was_seen_stays_seen_when_the_metadata_was_moved() {
 fn every_mailbox_opens(release: &str, variant: &str, metadata: Metadata) {
     let sandbox = Sandbox::of(release, variant);
     let slashes = sandbox.read("old.conf").windows(21).any(|option| option == b"unixhierarchysep: yes");
-    let old = old_list(&sandbox, release);
+    let old = old_list(&sandbox.read("old.dump"), release);
     let contents = old_contents(&sandbox, release, variant);
     let spool = spool(&sandbox);
     cyrus::move_in(&sandbox);
@@ -263,9 +244,10 @@ fn every_mailbox_opens(release: &str, variant: &str, metadata: Metadata) {
     assert_eq!(moved, expected, "{release} {variant}");
     let spool: BTreeMap<_, _> = spool.into_iter().map(|(path, bytes)| (now(&moved, path), bytes)).collect();
 
-    let refused: BTreeSet<String> = lines(&sandbox.read("rejects")).iter().map(|line| name(line)).collect();
+    let name = |line: &Vec<u8>| String::from_utf8(line.split(|b| *b == b'\t').next().unwrap().to_vec()).unwrap();
+    let refused: BTreeSet<String> = lines(&sandbox.read("rejects")).iter().map(name).collect();
     for name in &refused {
-        assert!(!is_held(name), "{release} {variant}: refused, though 3.6 can hold it: {name}");
+        assert!(!is_held(name, 490, true), "{release} {variant}: refused, though 3.6 can hold it: {name}");
     }
     let left_behind = |bit: u32| old.values().filter(|mailbox| mailbox.mbtype & bit != 0).count();
     let arrived: BTreeMap<_, _> = old
@@ -290,11 +272,13 @@ fn every_mailbox_opens(release: &str, variant: &str, metadata: Metadata) {
             Err(answer) => wrong.push(format!("{name}: {answer:?}")),
         }
         match open(&mut session, &shown) {
-            Ok(content) if content == contents[*name] => {
+            Ok(content) if content == contents[*name].content => {
                 opened += 1;
                 messages += content.flags.len();
             }
-            Ok(content) => wrong.push(format!("{name}: it\n  held  {:?}\n  holds {content:?}", contents[*name])),
+            Ok(content) => {
+                wrong.push(format!("{name}: it\n  held  {:?}\n  holds {content:?}", contents[*name].content))
+            }
             Err(answer) => wrong.push(format!("{name}: {answer:?}")),
         }
     }
@@ -329,10 +313,6 @@ fn now(moved: &[(PathBuf, PathBuf)], path: PathBuf) -> PathBuf {
     found.unwrap_or(path)
 }
 
-/// The bits of the old mbtypes (facts/json.md): up to 3.5 these, with other meanings from 3.6 on.
-const REMOTE: u32 = 1;
-const TOMBSTONE: u32 = 16;
-
 /// What 3.6 calls a type of old, in directories by name.
 fn letters(mbtype: u32) -> &'static str {
     match mbtype {
@@ -342,123 +322,6 @@ fn letters(mbtype: u32) -> &'static str {
         128 => "bl",
         _ => panic!("mbtype {mbtype}"),
     }
-}
-
-type Acl = BTreeMap<String, BTreeSet<char>>;
-
-/// An entry of the old list.
-struct Mailbox {
-    mbtype: u32,
-    acl: Acl,
-}
-
-fn name(line: &[u8]) -> String {
-    String::from_utf8(line.split(|b| *b == b'\t').next().unwrap().to_vec()).unwrap()
-}
-
-fn old_list(sandbox: &Sandbox, release: &str) -> BTreeMap<String, Mailbox> {
-    let dump = String::from_utf8(sandbox.read("old.dump")).unwrap();
-    let entry = |line: &str| {
-        let (name, rest) = line.split_once('\t').unwrap();
-        let (mbtype, rest) = if release == "2.2.13" { ("0", rest) } else { rest.split_once(' ').unwrap() };
-        let behind_partition = if ["2.2.13", "2.3.7"].contains(&release) { '\t' } else { ' ' };
-        let (_, acl) = rest.split_once(behind_partition).unwrap();
-        let fields: Vec<_> = acl.split('\t').collect();
-        let acl = fields.chunks_exact(2).map(|pair| (pair[0].to_string(), meant(release, pair[1]))).collect();
-        (name.to_string(), Mailbox { mbtype: mbtype.parse().unwrap(), acl })
-    };
-    let list: BTreeMap<_, _> = dump.lines().map(entry).collect();
-    assert_eq!(list.len(), dump.lines().count(), "a mailbox twice");
-    list
-}
-
-/// The rights that a server of a release gives for the letters it stores, without the macros `c` and `d`
-/// (facts/acl.md; its deleteright is `c`).
-fn meant(release: &str, letters: &str) -> BTreeSet<char> {
-    let known = match release {
-        "2.2.13" => "lrswipcda",
-        "2.3.7" | "2.4.22" => "lrswipkxtecda",
-        _ => "lrswipkxtecdan",
-    };
-    let mut rights: BTreeSet<char> = letters.chars().filter(|l| known.contains(*l) || l.is_ascii_digit()).collect();
-    for (r#macro, members) in [('c', ['k', 'x']), ('d', ['t', 'e'])] {
-        // From 2.3.8 on a macro says nothing beside one of its members.
-        let counts = release == "2.3.7" || !members.iter().any(|member| rights.contains(member));
-        if rights.remove(&r#macro) && counts {
-            rights.extend(members);
-        }
-    }
-    rights
-}
-
-/// The rights that the new server gives.
-fn rights(session: &mut Session, mailbox: &str) -> Result<Acl, Reply> {
-    let reply = session.ask(&format!("GETACL {mailbox}"));
-    if !reply.is_ok() {
-        return Err(reply);
-    }
-    let acl = reply.after("ACL").next().unwrap();
-    Ok(acl[1..].chunks(2).map(|pair| (pair[0].text().to_string(), meant("3.6.1", pair[1].text()))).collect())
-}
-
-/// Whether 3.6 can hold a mailbox of that name, as the same name (facts/layout.md, 1b and 6).
-fn is_held(name: &str) -> bool {
-    let (domain, local) = name.split_once('!').unwrap_or(("", name));
-    let components: Vec<_> = local.split('.').collect();
-    // The last component of these is the time of deletion in hex: asked for `DELETED.foo`, 3.6 looks for `DELETED.F`.
-    let stamp = components.last().map_or("", |last| last);
-    let stamped = u32::from_str_radix(stamp, 16).is_ok_and(|time| time > 0 && format!("{time:X}") == stamp);
-    name.len() < 490
-        && components.iter().all(|component| (1..=250).contains(&component.len()))
-        && domain != "internal"
-        && !domain.contains('@')
-        && (components[0] != "DELETED" || (components.len() > 1 && stamped))
-}
-
-fn external(name: &str, slashes: bool) -> String {
-    if let Some((domain, name)) = name.split_once('!') {
-        return format!("{}@{domain}", external(name, slashes));
-    }
-    if slashes { name.replace('.', "/").replace('^', ".") } else { name.to_string() }
-}
-
-/// The contents of all mailboxes that have a directory, which is where the old server's own `mbpath` says.
-fn old_contents(sandbox: &Sandbox, release: &str, variant: &str) -> BTreeMap<String, Content> {
-    let paths = String::from_utf8(read(format!("{release}/{variant}/paths.tsv"))).unwrap();
-    let conf = String::from_utf8(sandbox.read("old.conf")).unwrap();
-    let apart = conf.lines().find_map(|line| line.strip_prefix("metapartition_files: ")).unwrap_or_default();
-    let content = |row: &str| {
-        let columns: Vec<_> = row.split('\t').collect();
-        // That of the metadata is the same where the partition has no metapartition.
-        let dir = |word| columns[if apart.split(' ').any(|of| of == word) { 2 } else { 1 }];
-        let path = |word| sandbox.path().join(dir(word).strip_prefix("/cyrus/").unwrap()).join(format!("cyrus.{word}"));
-        (columns[0].to_string(), old_content(&path("header"), &path("index")))
-    };
-    paths.lines().skip(1).map(content).collect()
-}
-
-/// `cyrus.index` of the minor versions 6 to 13 (facts/headers.md); line 5 of `cyrus.header` has the users' flags.
-fn old_content(header: &Path, index: &Path) -> Content {
-    let (header, path) = (std::fs::read(header).unwrap(), index.display());
-    let header = String::from_utf8_lossy(&header);
-    let names: Vec<_> = header.lines().nth(4).unwrap().split_whitespace().collect();
-    let index = std::fs::read(index).unwrap();
-    let number = |at: usize| u32::from_be_bytes(index[at..at + 4].try_into().unwrap());
-    let (minor, start, size, records) = (number(8), number(12) as usize, number(16) as usize, number(20) as usize);
-    assert!((6..=13).contains(&minor), "{path}: {minor}");
-    let mut flags = BTreeMap::new();
-    for at in (0..records).map(|record| start + record * size) {
-        let system = number(at + 32);
-        // From 2.4 on, expunged messages stay for a while.
-        if minor >= 12 && system >> 31 == 1 {
-            continue;
-        }
-        let standard = ["\\Answered", "\\Flagged", "\\Deleted", "\\Draft"];
-        let standard = (0..).zip(standard).filter(|(bit, _)| system >> bit & 1 == 1).map(|(_, flag)| flag);
-        let users = names.iter().enumerate().filter(|(n, _)| number(at + 36 + n / 32 * 4) >> (n % 32) & 1 == 1);
-        flags.insert(number(at), standard.chain(users.map(|(_, flag)| *flag)).map(str::to_string).collect());
-    }
-    Content { uidvalidity: number(44), flags }
 }
 
 /// The mbtypes that the new server holds.

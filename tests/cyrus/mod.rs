@@ -5,5 +5,6 @@ mod compare;
 mod kit;
 mod kit_copy;
 mod kit_failures;
+mod living;
 mod load;
 mod login;

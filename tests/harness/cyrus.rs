@@ -1,9 +1,10 @@
-//! Debian's Cyrus 3.6.1 as the server that a list is carried to, and an IMAP session on it.
+//! A Cyrus, Debian 12's 3.6.1 unless said otherwise, as the server that a list is carried to, and an IMAP session on it.
 //!
 //! It lives for one test, below that test's directory, as the Cyrus user, on a free port of loopback. Nothing of the
 //! system's own Cyrus is read or touched, and nothing is stopped but what was started here.
 
 use super::Sandbox;
+use super::servers::{Cyrus, Syslog};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Permissions};
@@ -37,6 +38,7 @@ pub fn is_here(programs: &[&str]) -> bool {
     let why = match programs.iter().find(|program| !Path::new(program).exists()) {
         Some(program) => format!("{program} is not installed"),
         None if !root => "only root can become the Cyrus user".to_string(),
+        None if !Cyrus::may_mount() => "unshare --mount is not allowed here".to_string(),
         None => return true,
     };
     crate::harness::skip(&format!("tests with the real Cyrus: {why}"), "MBX_REQUIRE_CYRUS");
@@ -49,9 +51,14 @@ pub fn hand_over(dir: &Path) {
     assert!(Command::new("chown").args(["-R", "cyrus:mail"]).arg(dir).status().unwrap().success());
 }
 
+/// Furnishes a sandbox for this host's Cyrus as the new server.
+pub fn move_in(sandbox: &Sandbox) {
+    move_in_of(&Cyrus::host(), sandbox);
+}
+
 /// Furnishes a sandbox for the new server: `new.conf` has the names, layout and partitions of the old one's
 /// `imapd.conf`, but its own databases and administrator.
-pub fn move_in(sandbox: &Sandbox) {
+pub fn move_in_of(cyrus: &Cyrus, sandbox: &Sandbox) {
     let old = String::from_utf8(sandbox.read("old.conf")).unwrap();
     let kept = old.lines().filter(|line| !line.starts_with("admins:") && !line.contains("_db:"));
     let mut new: String = kept.flat_map(|line| [line, "\n"]).collect();
@@ -60,10 +67,11 @@ pub fn move_in(sandbox: &Sandbox) {
     new += "imapmagicplus: yes\n";
     sandbox.write("new.conf", &new);
     for dir in ["conf", "conf/db", "conf/socket"] {
-        std::fs::create_dir(sandbox.path().join(dir)).unwrap();
+        std::fs::create_dir_all(sandbox.path().join(dir)).unwrap();
     }
+    cyrus.furnish(sandbox);
+    cyrus.hand_over(sandbox.path());
     give_password(sandbox, ADMIN);
-    hand_over(sandbox.path());
 }
 
 /// Lets a user log in.
@@ -75,7 +83,7 @@ pub fn give_password(sandbox: &Sandbox, user: &str) {
 /// Lets a user of a domain log in.
 pub fn give_password_of(sandbox: &Sandbox, realm: &str, user: &str) {
     let sasldb = sandbox.file("sasldb2");
-    sandbox.sh(&format!("echo {PASSWORD} | {SASLPASSWD} -p -c -f {sasldb} -u {realm} \"{user}\"")).expect(0);
+    sandbox.sh(&format!("echo {PASSWORD} | ./inside {SASLPASSWD} -p -c -f {sasldb} -u {realm} \"{user}\"")).expect(0);
 }
 
 /// A running master with one service, imap.
@@ -83,6 +91,7 @@ pub struct Server {
     master: Child,
     port: u16,
     log: String,
+    syslog: Syslog,
 }
 
 impl Server {
@@ -96,12 +105,10 @@ impl Server {
              SERVICES {{\n  imap cmd=\"imapd -C {conf}\" listen=\"127.0.0.1:{port}\" prefork=1\n}}\n"
         );
         let services = sandbox.write("cyrus.conf", services);
-        let cyrus = std::fs::metadata(sandbox.path()).unwrap();
+        let syslog = Syslog::listen(sandbox);
         drop(free);
-        let master = Command::new(MASTER)
-            .args(["-D", "-C", &conf, "-M", &services, "-p", &sandbox.file("master.pid")])
-            .uid(cyrus.uid())
-            .gid(cyrus.gid())
+        let master = Command::new(sandbox.file("inside"))
+            .args([MASTER, "-D", "-C", &conf, "-M", &services, "-p", &sandbox.file("master.pid")])
             // When it is told to end it signals its whole group, which must not be that of the tests.
             .process_group(0)
             .current_dir(sandbox.path())
@@ -110,7 +117,7 @@ impl Server {
             .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        Server { master, port, log }
+        Server { master, port, log, syslog }
     }
 
     /// Where it listens on 127.0.0.1.
@@ -160,24 +167,34 @@ impl Server {
     }
 }
 
-/// Stops it, and goes on when all of it has gone.
-impl Drop for Server {
-    fn drop(&mut self) {
+impl Server {
+    /// Stops it, and returns what it said to syslog.
+    pub fn stop(mut self) -> Vec<String> {
+        self.end();
+        self.syslog.lines()
+    }
+
+    /// Goes on when all of it has gone.
+    fn end(&mut self) {
         let group = Pid::from_child(&self.master);
         let patient_until = Instant::now() + PATIENCE;
         if let Ok(None) = self.master.try_wait() {
             // At SIGQUIT it waits for its children; at SIGTERM it leaves them behind.
             let _ = kill_process(group, Signal::QUIT);
         }
-        while let Ok(None) = self.master.try_wait()
-            && Instant::now() < patient_until
-        {
+        while matches!(self.master.try_wait(), Ok(None)) && Instant::now() < patient_until {
             std::thread::sleep(Duration::from_millis(10));
         }
         if !matches!(self.master.try_wait(), Ok(Some(status)) if status.success()) {
             let _ = kill_process_group(group, Signal::KILL);
             let _ = self.master.wait();
         }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -274,6 +291,9 @@ impl Reply {
     }
 }
 
+/// The status of a command at which the server ended the session.
+pub const HUNG_UP: &str = "BYE the server hung up";
+
 const STATUS: [&str; 4] = ["OK", "NO", "BAD", "BYE"];
 
 /// Just as much IMAP (RFC 9051) as it takes to look at mailboxes.
@@ -289,6 +309,9 @@ impl Session {
         self.stream.get_mut().write_all(format!("{tag} {command}\r\n").as_bytes()).unwrap();
         let mut lines = Vec::new();
         loop {
+            if self.stream.fill_buf().unwrap().is_empty() {
+                return Reply { lines, status: HUNG_UP.to_string() };
+            }
             let mut line = self.line();
             let first = line.remove(0);
             if first.text() == tag {

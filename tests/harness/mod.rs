@@ -2,6 +2,8 @@
 
 pub mod cyrus;
 pub mod hosts;
+pub mod old;
+pub mod servers;
 
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -311,7 +313,12 @@ impl Sandbox {
     }
 
     pub fn of(release: &str, variant: &str) -> Sandbox {
-        let sandbox = Sandbox::empty();
+        Sandbox::empty().with(release, variant)
+    }
+
+    /// Unpacks a spool of the corpus.
+    pub fn with(self, release: &str, variant: &str) -> Sandbox {
+        let sandbox = self;
         let from = corpus().join(release).join(variant);
         let tar = Command::new("tar")
             .args(["--no-same-owner", "-xzf"])
@@ -426,4 +433,22 @@ pub fn account(err: &str) -> (u64, u64, u64) {
         }
     }
     (read, written, rest)
+}
+
+/// What `mbx-check-paths` says of directories that the new server will look for elsewhere: mailbox, partition, here, there.
+pub fn told_to_move<'a>(err: &'a str, release: &str) -> Vec<[&'a str; 4]> {
+    let looks = format!(" is where it was; {release} looks for ");
+    let told = err.lines().filter(|line| line.starts_with("mbx-check-paths: "));
+    let told = told.filter_map(|line| {
+        let (partition, rest) = line.split_once(": the directory must move (in partition ")?.1.split_once(", ")?;
+        let (here, rest) = rest.split_once(looks.as_str())?;
+        let (there, mailbox) = rest.split_once("): ")?;
+        Some([mailbox, partition, here, there])
+    });
+    let told: Vec<_> = told.collect();
+    // None has gone by in silence, for being one of too many alike.
+    let counted = format!("{} not where the new server will look", told.len());
+    assert_eq!(err.contains("not where"), !told.is_empty(), "{err}");
+    assert!(told.is_empty() || err.contains(&counted), "{err}");
+    told
 }
