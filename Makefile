@@ -75,7 +75,7 @@ rm -f $(SKIPPED); MBX_SKIPPED=$(SKIPPED) $(CARGO) test --locked --lib --test mai
     if test -s $(SKIPPED); then sort -u $(SKIPPED) >&2; fi; exit $$status
 endef
 
-SCRIPTS = examples/demo.sh examples/migrate/*.sh debian/build tests/harness/servers.sh .ci/run
+SCRIPTS = examples/demo.sh examples/migrate/*.sh debian/build tests/harness/*.sh .ci/run
 
 # The checks of format, lints, pages and scripts, as far as their tools are here.
 lint:
@@ -101,6 +101,10 @@ lint:
 SERVERS =
 servers:
 	tests/harness/servers.sh $(SERVERS)
+
+# The package built and tested by Debian stable's own cargo and rustc, in a chroot, without a network.
+debian-rust:
+	tests/harness/debian-rust.sh
 
 # Every list of the corpora on every server of make servers, half an hour; make check draws some.
 living:
@@ -159,4 +163,4 @@ uninstall:
 clean:
 	$(CARGO) clean
 
-.PHONY: all fetch vendor static deb demo check test lint fuzz torture oracle bench install uninstall clean servers living
+.PHONY: all fetch vendor static deb demo check test lint fuzz torture oracle bench install uninstall clean servers living debian-rust

@@ -211,10 +211,8 @@ impl Filter for Judge<'_> {
     fn begin(&mut self, heading: &Heading, _: &mut Report) -> Result<(), Stop> {
         self.heading = Some(heading.clone());
         let (Some(to), Some(dialect)) = (self.how.to(), heading.dialect) else { return Ok(()) };
-        if let Some(from) = &heading.releases.from
-            && from.dialect() != dialect
-            && !(heading.sealed && to.dialect() == dialect)
-        {
+        let other = heading.releases.from.as_ref().is_some_and(|from| from.dialect() != dialect);
+        if other && !(heading.sealed && to.dialect() == dialect) {
             return Err(Stop::Trouble("the wrong list".to_string()));
         }
         let names = Namespaces::by_default(heading.releases.from.as_ref(), Some(to));

@@ -48,10 +48,10 @@ pub fn hold(data: &[u8]) {
         // 3.0 and later take `DELETED.` and what is no stamp off a name. The directory of what begins so even then is no
         // other name's, and no server makes such a name: the loader refuses it.
         let nobodys = MailboxName::new(name).local().starts_with(b"DELETED.DELETED.");
-        if let Ok(found) = name_of(layout, &dir)
-            && !(nobodys && found.is_none())
-        {
-            has_directory(layout, &found.expect("a directory tells a name"), &dir);
+        match name_of(layout, &dir) {
+            Ok(None) if nobodys => {}
+            Ok(found) => has_directory(layout, &found.expect("a directory tells a name"), &dir),
+            Err(_) => {}
         }
         // What is left of a name with two marks has another domain: the loader refuses it.
         if name.iter().filter(|b| **b == b'!').count() < 2

@@ -4,10 +4,11 @@
 
 use crate::harness;
 use crate::harness::{Sandbox, Walk, command};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, PipeWriter, Read, Write, pipe};
+use std::io::{self, Read, Write};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -111,7 +112,7 @@ impl Fault {
 }
 
 /// Carries the stream from one stage to the next, and tells whether it did so in its own way.
-type Carry = Box<dyn FnOnce(ChildStdout, PipeWriter) -> io::Result<bool> + Send>;
+type Carry = Box<dyn FnOnce(ChildStdout, File) -> io::Result<bool> + Send>;
 
 /// How the pipeline is run.
 struct Plan {
@@ -277,7 +278,8 @@ impl Night<'_> {
                 (Some(from), _) => match plan.links[stage - 1].take() {
                     None => Stdio::from(from),
                     Some(carry) => {
-                        let (reader, writer) = pipe().unwrap();
+                        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+                        let (reader, writer) = (File::from(reader), File::from(writer));
                         carriers.push(std::thread::spawn(move || carry(from, writer)));
                         Stdio::from(reader)
                     }
@@ -412,7 +414,7 @@ impl Night<'_> {
 }
 
 /// What a bad link does to the `len` bytes from `at` on.
-fn damage(fault: Fault, at: u64, len: u64, bits: u8, mut from: ChildStdout, mut to: PipeWriter) -> io::Result<bool> {
+fn damage(fault: Fault, at: u64, len: u64, bits: u8, mut from: ChildStdout, mut to: File) -> io::Result<bool> {
     io::copy(&mut from.by_ref().take(at), &mut to)?;
     if fault == Fault::Cut {
         return Ok(true);
@@ -429,7 +431,7 @@ fn damage(fault: Fault, at: u64, len: u64, bits: u8, mut from: ChildStdout, mut 
 }
 
 /// A link that lets a little through at a time.
-fn in_pieces(mut walk: Walk, mut from: ChildStdout, mut to: PipeWriter) -> io::Result<bool> {
+fn in_pieces(mut walk: Walk, mut from: ChildStdout, mut to: File) -> io::Result<bool> {
     let mut room = [0; 8_192];
     let mut pieces = 0;
     loop {

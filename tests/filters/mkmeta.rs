@@ -98,9 +98,8 @@ impl Night {
 fn other_file_system(sandbox: &Sandbox) -> Option<tempfile::TempDir> {
     let dev = |path: &Path| std::fs::metadata(path).map(|meta| meta.dev()).ok();
     for place in ["/dev/shm", "/var/tmp", env!("CARGO_TARGET_TMPDIR")] {
-        if dev(Path::new(place)).is_some_and(|other| Some(other) != dev(sandbox.path()))
-            && let Ok(dir) = tempfile::tempdir_in(place)
-        {
+        let is_other = dev(Path::new(place)).is_some_and(|other| Some(other) != dev(sandbox.path()));
+        if let (true, Ok(dir)) = (is_other, tempfile::tempdir_in(place)) {
             return Some(dir);
         }
     }

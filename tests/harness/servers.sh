@@ -90,7 +90,7 @@ make_one() {
 make() {
     case $1 in
     bullseye | bookworm | trixie | sid) make_one "$1" "$1" $cyrus ;;
-    debian-rust) make_one debian-rust trixie rustc cargo ;;
+    debian-rust) make_one debian-rust trixie rustc cargo acl ;;
     *) refuse "$1: no such server (bullseye, bookworm, trixie, sid, debian-rust)" ;;
     esac
 }
