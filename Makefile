@@ -3,7 +3,8 @@
 #   make vendor    the sources of all crates, so that everything else works without a network
 #   make deb       a Debian package in target/deb; make static   binaries that need no libc, in target/static
 #   make servers   Cyrus 3.2.6, 3.10.2 and 3.12 for the tests, in chroots in $MBX_SERVERS (/var/cache/mbxtools/servers)
-# And what a maintainer runs now and then: make torture, make living, make oracle, make fuzz [MINUTES=10] [FUZZ="list path"].
+# And what a maintainer runs now and then: make torture, make living, make oracle, make matrix, make fuzz [MINUTES=10] [FUZZ="list path"].
+# And what a maintainer runs now and then: make torture, make oracle, make matrix, make fuzz [MINUTES=10] [FUZZ="list path"].
 
 PREFIX  = /usr/local
 BINDIR  = $(PREFIX)/bin
@@ -133,6 +134,10 @@ oracle:
 	MBX_REQUIRE_CYRUS=1 MBX_ORACLE_NAMES=$${MBX_ORACLE_NAMES:-10000} MBX_ORACLE_CONFIGS=$${MBX_ORACLE_CONFIGS:-50} \
 	    $(CARGO) test --release --locked --test main loaders::differential::oracle -- --nocapture
 
+# Each option of each filter with each other, under all that can befall a run: tens of thousands of runs.
+matrix:
+	MBX_MATRIX=all $(CARGO) test --release --locked --test main -- faults::matrix --nocapture
+
 bench:
 	$(CARGO) bench --locked --bench pipes --bench spool
 
@@ -163,4 +168,4 @@ uninstall:
 clean:
 	$(CARGO) clean
 
-.PHONY: all fetch vendor static deb demo check test lint fuzz torture oracle bench install uninstall clean servers living debian-rust
+.PHONY: all fetch vendor static deb demo check test lint fuzz torture oracle matrix bench install uninstall clean servers living debian-rust matrix

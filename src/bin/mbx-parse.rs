@@ -68,11 +68,11 @@ struct Options {
     dry_run: bool,
 
     /// Instead of the list, say on stdout what it holds
-    #[arg(long, conflicts_with = "format")]
+    #[arg(long, conflicts_with_all = ["format", "seal", "dry_run"])]
     summary: bool,
 
     /// Instead of the list, write a table of its entries
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, value_name = "FORMAT", conflicts_with_all = ["seal", "dry_run"])]
     format: Option<Format>,
 
     /// The list's files; - or none for stdin

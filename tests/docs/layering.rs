@@ -131,3 +131,17 @@ fn every_fact_that_is_cited_is_there() {
     }
     assert!(count > 20, "{count}");
 }
+
+/// A clock that jumps changes nothing: no time of day is asked for, only the clock that goes on evenly.
+#[test]
+fn no_time_of_day_decides() {
+    let mut sources = Vec::new();
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut sources);
+    assert!(sources.len() > 40);
+    for path in sources {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for clock in ["SystemTime", "UNIX_EPOCH", "ClockId::Realtime"] {
+            assert!(!text.contains(clock), "{}: {clock}", path.display());
+        }
+    }
+}
