@@ -6,13 +6,14 @@ use mbxtools::list::error::Stop;
 use mbxtools::list::record::Form;
 use mbxtools::list::seal::Releases;
 use mbxtools::list::stream::{Input, Source, stdout};
+use mbxtools::mailbox::acl::{self, Reader, Rights};
 use mbxtools::mailbox::entry::{Entry, Kind};
 use mbxtools::mailbox::mbtype::Mbtype;
 use mbxtools::mailbox::name::{Doubts, MailboxName, Namespace, Namespaces};
 use mbxtools::mailbox::rejection::At;
 use mbxtools::mailbox::text::Name;
 use mbxtools::release::downgrade::Downgrade;
-use mbxtools::release::{Dialect, Release};
+use mbxtools::release::{Dialect, Era, Release};
 use mbxtools::run::engine::{Filter, Heading, Run, Seal, Verdict, run};
 use mbxtools::run::main::main_of;
 use mbxtools::run::options::{Common, KNOWN, Rejects, SideFiles};
@@ -182,6 +183,9 @@ struct Parse {
     dry_run: bool,
     /// Whether it was told that the list is the text of the database.
     database_told: bool,
+    /// The release whose database has the form of the list, though its dump has another: the list may be another
+    /// release's dump.
+    doubted: Option<Release>,
 }
 
 impl Parse {
@@ -228,6 +232,27 @@ impl Parse {
     }
 }
 
+/// A release up to 2.3.9 keeps in its database what later ones print: rights that it never wrote show that the list is the
+/// dump of a later one (`facts/acl.md` 0). Up to 2.3.7 servers keep no macro beside its members.
+fn can_be_of(entry: &Entry<'_>, from: &Release) -> Result<(), Stop> {
+    let reader = Reader::new(from.era(), b'c');
+    let has = |rights: &[u8], letters: &[u8]| rights.iter().any(|letter| letters.contains(letter));
+    let later = |rights: &[u8]| {
+        reader.read(rights).inert != Rights::NONE
+            || (from.era() == Era::Additive && has(rights, b"cd") && has(rights, b"kxte"))
+    };
+    match acl::pairs(entry.acl()).find(|pair| later(pair.rights)) {
+        None => Ok(()),
+        Some(pair) => Err(Stop::Trouble(format!(
+            "{}: {} of {} are rights that {from} never wrote: is it the right list? If it is, give --from the release that              printed it, one of 2.3.10 to 3.5: {}",
+            entry.at,
+            Name(pair.rights),
+            Name(pair.identifier),
+            Name(entry.mailbox())
+        ))),
+    }
+}
+
 impl Filter for Parse {
     const MENDS: bool = true;
 
@@ -269,6 +294,7 @@ impl Filter for Parse {
                 )));
             }
             self.tell_database(Form::Plain, report);
+            self.doubted = Some(from.clone());
             self.to = self.to.take().or_else(|| Some(from.clone()));
         }
         let to = &self.to;
@@ -314,6 +340,9 @@ impl Filter for Parse {
 
     fn entry(&mut self, entry: &Entry<'_>, changes: &mut Changes, report: &mut Report) -> Result<Verdict, Stop> {
         self.doubts.ask(entry.mailbox(), &self.names, self.sorts_out());
+        if let Some(from) = &self.doubted {
+            can_be_of(entry, from)?;
+        }
         let verdict = self.judge(entry, changes, report);
         if let (Some(uniqueids), Verdict::Pass | Verdict::Change) = (&mut self.uniqueids, &verdict) {
             uniqueids.add(entry, None)?;
@@ -366,6 +395,7 @@ fn parse(options: Options, report: &mut Report) -> Result<Account, Stop> {
         },
         dry_run: options.dry_run,
         database_told: false,
+        doubted: None,
     };
     if options.summary {
         report.gather();

@@ -48,7 +48,7 @@ impl Account {
         if FILES_ONLY {
             return Ok(field_of(&etc("/etc/passwd")?, 0, name).and_then(Account::of_line));
         }
-        asked("user", name, nix::unistd::User::from_name(name)).map(|user| user.map(Account::of))
+        asked("user", name, || nix::unistd::User::from_name(name)).map(|user| user.map(Account::of))
     }
 
     fn numbered(uid: u32) -> Result<Option<Account>, Stop> {
@@ -56,7 +56,7 @@ impl Account {
         if FILES_ONLY {
             return Ok(field_of(&etc("/etc/passwd")?, 2, &number).and_then(Account::of_line));
         }
-        let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid));
+        let user = || nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid));
         asked("user", &number, user).map(|user| user.map(Account::of))
     }
 
@@ -88,13 +88,19 @@ impl Account {
 fn find_group(group: &str) -> Result<Option<u32>, Stop> {
     let named = match FILES_ONLY {
         true => field_of(&etc("/etc/group")?, 0, group).and_then(|line| line.split(':').nth(2)?.parse().ok()),
-        false => asked("group", group, nix::unistd::Group::from_name(group))?.map(|group| group.gid.as_raw()),
+        false => asked("group", group, || nix::unistd::Group::from_name(group))?.map(|group| group.gid.as_raw()),
     };
     Ok(named.or_else(|| number(group)))
 }
 
-/// The answer of the name service. An error does not mean that there is no such name.
-fn asked<T>(what: &str, name: &str, answer: nix::Result<Option<T>>) -> Result<Option<T>, Stop> {
+/// The answer of the name service, asked again after a signal. An error does not mean that there is no such name.
+fn asked<T>(what: &str, name: &str, ask: impl Fn() -> nix::Result<Option<T>>) -> Result<Option<T>, Stop> {
+    let answer = loop {
+        match ask() {
+            Err(nix::errno::Errno::EINTR) => {}
+            answer => break answer,
+        }
+    };
     answer.map_err(|e| Stop::io(format_args!("{what} {}", Name(name.as_bytes())), &e.into()))
 }
 

@@ -371,7 +371,8 @@ impl Night<'_> {
             }
             Fault::Interrupted => {
                 // Not the first two reads, which are the C library's loader's.
-                let reads = format!("inject=read:error=EINTR:when={}+2", 3 + walk.below(3));
+                // Every third, as a look-up in /etc/group is two reads, and is made again from its first.
+                let reads = format!("inject=read:error=EINTR:when={}+3", 3 + walk.below(3));
                 let others = "inject=write,wait4,poll:error=EINTR:when=1+2";
                 let log = self.sandbox.write("strace", "");
                 let strace =

@@ -309,7 +309,7 @@ impl World {
             _ => {}
         }
         let takes_stdin = matches!(event, Event::Stdin | Event::InputIsOutput | Event::PipeIsOutput);
-        if !takes_stdin && !(command.len() == 3) {
+        if !takes_stdin && command.len() != 3 {
             words.push("list".to_string());
         }
         words.extend(command.iter().map(|word| word.to_string()));

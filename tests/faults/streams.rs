@@ -387,7 +387,18 @@ fn what_is_no_list_gets_a_true_answer() {
 fn a_list_of_the_wrong_release_is_told() {
     let list = read("2.4.22/flat/dump.txt");
     run("parse", &["--from", "2.2.13", "--to", "2.3.7"], &list).expect(2).says("is it the right list?");
-    run("parse", &["--from", "3.6.1"], &list).expect(2).says("--from 3.6.1 writes the JSON of 3.6 and later, but");
+    // The database of 2.2 to 2.3.9 has the form of later dumps; the rights show which it is.
+    for (from, rights) in [("2.2.13", "lk"), ("2.3.3", "lrswipkxtecda"), ("2.3.7", "lkc"), ("2.3.7", "lrsn")] {
+        let line = format!("user.a\t0 default a\t{rights}\t\n");
+        run("parse", &["--from", from, "--to", "2.3.19"], line.as_bytes()).expect(2).says("rights that");
+    }
+    for (from, rights) in [("2.2.13", "lrswipcda"), ("2.3.7", "lrswipkxtea"), ("2.3.9", "lrswipkxtecda")] {
+        let line = format!("user.a\t0 default a\t{rights}\t\n");
+        run("parse", &["--from", from, "--to", "2.3.19"], line.as_bytes())
+            .expect(0)
+            .says("the text of the database itself");
+    }
+    run("parse", &["--from", "3.6.1"], &list).expect(2).says("--from 3.6.1 prints the JSON of 3.6 and later, but");
     run("count-guard", &["--to", "3.6.1"], &list).expect(1).says("mbx-parse --to 3.6.1 is missing in the pipe");
     run("count-guard", &["--to", "2.3.7"], &list).expect(1).says("mbx-parse --to 2.3.7 is missing in the pipe");
     let sealed = run("parse", &["--from", "2.4.22", "--seal"], &list).expect(0).out;

@@ -151,7 +151,7 @@ const CASES: &[Case] = &[
     case(
         "mbx-parse flat-escaped.txt",
         &["text of the database itself", "--to RELEASE", "--from RELEASE"],
-        "mbx-parse --to 3.6.1 flat-escaped.txt && mbx-parse --from 2.3.7 flat-escaped.txt",
+        "mbx-parse --to 3.6.1 flat-escaped.txt && mbx-parse --from 2.4.22 flat-escaped.txt",
     ),
     case(
         "mbx-remap-part default=3 flat-escaped.txt",

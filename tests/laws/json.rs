@@ -674,7 +674,7 @@ fn two_lists_entry_by_entry() {
     assert!(!ran.err.contains("differs") && !ran.err.contains(": here "), "{}", ran.tell());
     run("count-guard", &["--compare-with", &old, "--compare", "uniqueid"], &dump)
         .expect(2)
-        .says("only JSON lists hold it");
+        .says("both lists must be JSON lists");
 }
 
 proptest! {
