@@ -382,7 +382,7 @@ impl World {
 
     fn entries(&self, list: &[u8]) -> u64 {
         let lines = list.split_inclusive(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"!mbx-"));
-        match self.json && list.iter().any(|byte| *byte == b'{') {
+        match self.json && list.contains(&b'{') {
             true => lines.filter(|line| line.starts_with(b"\"")).count() as u64,
             false => lines.filter(|line| **line != *b"\n").count() as u64,
         }
@@ -410,8 +410,11 @@ impl World {
         }
         law(!aborted, "an abort is not status 0")?;
         let came = self.entries(&self.lists[&list]);
-        let is_list = !["--format", "--summary", "--dry-run"].iter().any(|name| has(name) && filter == "mbx-parse")
-            && !(has("--") && filter == "mbx-count-guard");
+        let no_list = match filter {
+            "mbx-parse" => ["--format", "--summary", "--dry-run"].iter().any(|name| has(name)),
+            _ => has("--") && filter == "mbx-count-guard",
+        };
+        let is_list = !no_list;
         let written = match counted {
             true => {
                 let (read, written, rest) = account(&seen.err);
