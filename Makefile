@@ -76,7 +76,7 @@ rm -f $(SKIPPED); MBX_SKIPPED=$(SKIPPED) $(CARGO) test --locked --lib --test mai
     if test -s $(SKIPPED); then sort -u $(SKIPPED) >&2; fi; exit $$status
 endef
 
-SCRIPTS = examples/demo.sh examples/migrate/*.sh debian/build tests/harness/*.sh .ci/run
+CHECKED = examples/demo.sh examples/migrate/*.sh debian/build tests/harness/*.sh .ci/run
 
 # The checks of format, lints, pages and scripts, as far as their tools are here.
 lint:
@@ -96,7 +96,7 @@ lint:
 	    PYTHONPYCACHEPREFIX=$(abspath $(or $(CARGO_TARGET_DIR),target)/pycache) python3 -m py_compile examples/migrate/compare; \
 	fi
 	@if command -v pyflakes3 >/dev/null; then pyflakes3 examples/migrate/compare; fi
-	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); fi
+	@if command -v shellcheck >/dev/null; then shellcheck $(CHECKED); fi
 
 # Debian's packages of Cyrus, each in a chroot; SERVERS names those that are wanted, else all.
 SERVERS =
