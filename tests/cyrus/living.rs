@@ -153,6 +153,17 @@ fn carry(source: &Source, cyrus: &Cyrus) -> Outcome {
     let mut outcome = Outcome { tried: list.len(), ..Outcome::default() };
     let refused = match night(&sandbox, release, cyrus) {
         Ok(refused) => refused,
+        // No mailbox of a partition, or few, can be opened: the list is aborted, and that must be so for each.
+        Err(why) if why.contains(&format!("of a partition cannot be opened by {}", cyrus.release)) => {
+            for (name, mailbox) in &list {
+                match held.get(name) {
+                    Some(held) if cannot_serve(cyrus, name, mailbox, held).is_some() => outcome.refused += 1,
+                    Some(_) => outcome.different.push(format!("{name}: aborted, though it can be opened")),
+                    None => outcome.left += 1,
+                }
+            }
+            return outcome;
+        }
         Err(why) => {
             outcome.different.push(why);
             return outcome;
