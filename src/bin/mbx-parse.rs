@@ -69,11 +69,11 @@ struct Options {
     dry_run: bool,
 
     /// Instead of the list, say on stdout what it holds
-    #[arg(long, conflicts_with_all = ["format", "seal", "dry_run"])]
+    #[arg(long, conflicts_with_all = ["format", "seal"])]
     summary: bool,
 
     /// Instead of the list, write a table of its entries
-    #[arg(long, value_name = "FORMAT", conflicts_with_all = ["seal", "dry_run"])]
+    #[arg(long, value_name = "FORMAT", conflicts_with = "seal")]
     format: Option<Format>,
 
     /// The list's files; - or none for stdin

@@ -669,11 +669,12 @@ impl Effects<'_> {
 
 /// An option that does nothing beside another is not silently accepted, or is here: the first does nothing beside the
 /// second, and why that is right.
-const SILENT: [(&str, &[&str], &[&str], &str); 7] = [
+const SILENT: [(&str, &[&str], &[&str], &str); 8] = [
     ("mbx-count-guard", &["--allow-empty"], &["--sealed"], "no list here is empty and sealed"),
     ("mbx-parse", &["--allow-empty"], &["--require-end"], "no list here is empty and has its end mark"),
     ("mbx-parse", &["--seal"], &["--dry-run"], "-n writes nothing, so that a check takes the options of the night"),
     ("mbx-parse", &["--"], &["--summary"], "the same list, from a command"),
+    ("mbx-parse", &["--dry-run"], &["--summary", "--format"], "neither writes the list"),
     ("mbx-remap-part", &["--server"], &["--strict", "--conf"], "the list is refused before its remote mailbox"),
     (
         "mbx-acl-rewrite",
