@@ -251,8 +251,8 @@ impl Input {
         }
     }
 
-    /// The end of a source. A file must be what it was at its beginning. A command must also have ended well: what a dying `ctl_mboxlist -d` printed may be cut off
-    /// at the end of a line, which nothing else can tell.
+    /// Ends a source. A file must be what it was at its beginning. A command must also have ended well: what a dying
+    /// `ctl_mboxlist -d` printed may be cut off at the end of a line, and nothing else shows that.
     pub fn close(&mut self) -> Result<(), Stop> {
         let Some((open, name)) = self.current.take() else { return Ok(()) };
         let command = match open {

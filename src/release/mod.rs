@@ -1,8 +1,8 @@
 //! What each Cyrus release writes, reads and allows.
 //!
 //! Users name a dialect, a layout or a limit by the release that has it, never by a code of ours.
-//! Every boundary between dialects, readings of rights and layouts stands here, with the release at which it lies; what a
-//! loader takes is in `loader`. The facts behind them are `ctl_mboxlist.c` and `lib/acl.c` at every release tag and what the
+//! Every boundary between dialects, readings of rights and layouts is here, with the release that begins it; the limits of
+//! a release's loader are in `list/target`. The facts behind them are `ctl_mboxlist.c` and `lib/acl.c` at every release tag and what the
 //! servers did when they were run.
 
 pub mod downgrade;
